@@ -1,0 +1,16 @@
+//! The words of bcrlapi and its rules: what a job is, who owns it, how it may change.
+//!
+//! Pure: no I/O, no clock, no randomness. Time comes in as an argument.
+
+mod api_name;
+mod id;
+mod job;
+pub mod limits;
+mod owner;
+mod state;
+
+pub use api_name::{ApiName, InvalidApiName};
+pub use id::{InvalidJobId, JobId};
+pub use job::{Job, Payload};
+pub use owner::Owner;
+pub use state::{Outcome, State, Status, UnknownWord};
