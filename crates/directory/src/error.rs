@@ -1,0 +1,41 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why something could not be done in the shared directory.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// The system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// What it was about.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Something else stands where a file should be.
+    #[error("{0} is not a regular file; remove it")]
+    NotAFile(PathBuf),
+    /// The file is larger than anyone should make it.
+    #[error("{path} has {size_bytes} bytes, more than the {limit_bytes} allowed")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// Another process keeps the lock.
+    #[error("{0} has been locked by another process for too long; hold the lock only while status.json is rewritten")]
+    Locked(PathBuf),
+    /// status.json could not be read as a queue, or kept changing.
+    #[error("status.json could not be updated: {0}")]
+    StatusUnusable(String),
+}
+
+impl DirectoryError {
+    /// For `map_err`: an I/O error about a path.
+    pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+}

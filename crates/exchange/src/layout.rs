@@ -1,0 +1,34 @@
+//! The names of everything in the shared directory, and the only place that makes them.
+
+use bcrlapi_domain::JobId;
+
+/// The folder the agent writes requests to.
+pub const REQUEST_DIR: &str = "request";
+/// The folder the APP server writes responses to.
+pub const RESPONSE_DIR: &str = "response";
+/// The queue.
+pub const STATUS: &str = "request/status.json";
+/// Where a new queue is made ready before it takes the queue's place.
+pub const STATUS_STAGED: &str = "request/.status.json.staged";
+/// The advisory lock (flock) that whoever rewrites the queue should hold meanwhile.
+pub const STATUS_LOCK: &str = "request/.status.lock";
+
+/// The request file of a job.
+pub fn request(id: JobId) -> String {
+    format!("{REQUEST_DIR}/{id}.json")
+}
+
+/// Where a request file is made ready before it gets its name.
+pub fn request_staged(id: JobId) -> String {
+    format!("{REQUEST_DIR}/.{id}.json.staged")
+}
+
+/// The response file of a job.
+pub fn response(id: JobId) -> String {
+    format!("{RESPONSE_DIR}/{id}.json")
+}
+
+/// Where a queue that nobody can read is kept for people to look at; `time` as in `20261122T093000Z`.
+pub fn status_corrupt(time: &str) -> String {
+    format!("{STATUS}.corrupt-{time}")
+}

@@ -1,0 +1,22 @@
+//! The shared-directory protocol: two parties who share nothing but files, and one of them is somebody's cron script.
+//!
+//! ```text
+//! request/{uuid}.json     the agent writes it once, before the job appears in status.json
+//! request/status.json     the queue, oldest first; both sides rewrite it
+//! response/{uuid}.json    the APP server writes it, before it sets the job to done
+//! ```
+//!
+//! [`plan`] makes every decision of the agent from what was seen; [`StatusFile`] is the queue as a value, for
+//! both sides. Pure: no I/O, no clock, no randomness, which `clippy.toml` beside this crate enforces.
+
+pub mod layout;
+mod plan;
+mod request_file;
+mod spaced_json;
+mod status_file;
+mod view;
+
+pub use plan::{Action, BROKEN_GRACE, HEARTBEAT_INTERVAL, RESPONSE_GRACE, plan};
+pub use request_file::render_request;
+pub use status_file::{BrokenStatus, Entry, StatusFile};
+pub use view::{LabJob, StatusSeen, View};

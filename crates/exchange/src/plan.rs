@@ -1,0 +1,131 @@
+use bcrlapi_domain::{JobId, Outcome, State};
+use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
+
+use crate::view::{LabJob, StatusSeen, View};
+use crate::{Entry, StatusFile};
+
+/// How long a file that cannot be read may be one that somebody is just writing.
+pub const BROKEN_GRACE: TimeDelta = TimeDelta::seconds(10);
+/// How long a response may follow the `done` that announces it.
+pub const RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(10);
+/// How often the cloud is told that this lab is alive.
+pub const HEARTBEAT_INTERVAL: TimeDelta = TimeDelta::seconds(60);
+
+/// One step of the agent. Carries what it needs, is safe to repeat, and may fail without harm: the next plan,
+/// made from what is then there, holds it again.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Take the job on its row: from here on it is this lab's.
+    Take(JobId),
+    /// Fetch the request and write its file.
+    Deliver(JobId),
+    /// Put this queue in the place of the one that was read.
+    Publish(StatusFile),
+    /// Put a status.json that stays broken aside, for people to look at.
+    Quarantine,
+    /// Tell the cloud that the program runs, and what it says of itself.
+    Report {
+        /// Which job.
+        id: JobId,
+        /// How much of it is done, 0 to 100.
+        progress: Option<u8>,
+        /// What the program says.
+        message: Option<String>,
+    },
+    /// Upload the response if it is one whole JSON document, then record the job as done.
+    Return(JobId),
+    /// Record the job as done and failed.
+    Fail {
+        /// Which job.
+        id: JobId,
+        /// Why, for the caller.
+        error: String,
+    },
+    /// Tell the cloud that this lab is alive, and how much it has to do.
+    Heartbeat {
+        /// Jobs that wait here.
+        pending: u64,
+        /// Jobs that run here.
+        processing: u64,
+    },
+}
+
+/// What is to be done, given all that was seen. Level-triggered: it looks at how things are, not at what happened,
+/// so a restart is just another round.
+///
+/// The order in which a job becomes visible follows from what each step waits for: a request file is written
+/// only for a job that was taken, and an entry only for a job whose request file is there.
+pub fn plan(view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Vec<Action> {
+    let mut actions: Vec<Action> = view.inbox.iter().map(|job| Action::Take(job.id)).collect();
+    actions.extend(
+        view.jobs
+            .values()
+            .filter(|known| !known.job.state.is_done() && !known.has_request)
+            .map(|known| Action::Deliver(known.job.id)),
+    );
+    match &view.status {
+        StatusSeen::Broken { since } if now - *since >= BROKEN_GRACE => actions.push(Action::Quarantine),
+        StatusSeen::Broken { .. } => {}
+        StatusSeen::Missing => actions.extend(publish(None, view, offset)),
+        StatusSeen::Whole(file) => {
+            actions.extend(publish(Some(file), view, offset));
+            actions.extend(view.jobs.values().filter_map(|known| report(known, file.entry(known.job.id)?, now)));
+        }
+    }
+    if view.last_heartbeat.is_none_or(|last| now - last >= HEARTBEAT_INTERVAL) {
+        let (pending, processing) = view.open_counts();
+        actions.push(Action::Heartbeat { pending, processing });
+    }
+    actions
+}
+
+/// The queue with every job this lab has in it, none of them behind what the cloud knows; nothing if it is so already.
+fn publish(file: Option<&StatusFile>, view: &View, offset: FixedOffset) -> Option<Action> {
+    let is_missing = |known: &LabJob| {
+        known.has_request && !known.job.state.is_done() && file.is_none_or(|file| file.entry(known.job.id).is_none())
+    };
+    let is_behind = |known: &LabJob| {
+        let entry = file.and_then(|file| file.entry(known.job.id)?.state());
+        entry.is_some_and(|entry| entry.is_behind(known.job.state))
+    };
+    if file.is_some() && !view.jobs.values().any(|known| is_missing(known) || is_behind(known)) {
+        return None;
+    }
+    let mut merged = file.cloned().unwrap_or_default();
+    for known in view.jobs.values() {
+        if is_missing(known) {
+            merged.push(Entry::new(&known.job, offset));
+        } else {
+            merged.advance(known.job.id, known.job.state, known.job.error.as_deref());
+        }
+    }
+    Some(Action::Publish(merged))
+}
+
+/// What the cloud is to be told of a job that the queue knows more of than the cloud does.
+fn report(known: &LabJob, entry: &Entry, now: DateTime<Utc>) -> Option<Action> {
+    let id = known.job.id;
+    if known.job.state.is_done() {
+        return None;
+    }
+    match entry.state()? {
+        State::Pending => None,
+        State::Processing => {
+            let (progress, message) = (entry.progress(), entry.message());
+            let is_news = known.job.state == State::Pending
+                || progress.is_some_and(|progress| known.job.progress != Some(progress))
+                || message.as_ref().is_some_and(|message| known.job.message.as_ref() != Some(message));
+            is_news.then_some(Action::Report { id, progress, message })
+        }
+        State::Done(Outcome::Succeeded) => Some(match (&known.response_trouble, known.done_since) {
+            (Some(trouble), Some(since)) if now - since >= RESPONSE_GRACE => {
+                Action::Fail { id, error: trouble.clone() }
+            }
+            _ => Action::Return(id),
+        }),
+        State::Done(_) => Some(Action::Fail {
+            id,
+            error: entry.error().unwrap_or_else(|| "the program failed and gave no reason".to_owned()),
+        }),
+    }
+}
