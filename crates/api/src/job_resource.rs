@@ -1,0 +1,68 @@
+use bcrlapi_domain::{ApiName, Job, JobId, Outcome, Status};
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::routes;
+
+/// A job as the API shows it. Dates are RFC 3339 in UTC, to the millisecond.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobResource {
+    /// The job's id.
+    pub uuid: JobId,
+    /// The program it is for.
+    pub api: ApiName,
+    /// How far it is.
+    pub status: Status,
+    /// How it ended, once it is done.
+    pub outcome: Option<Outcome>,
+    /// Why it did not succeed.
+    pub error: Option<String>,
+    /// How much of it is done, 0 to 100, where the program says so.
+    pub progress: Option<u8>,
+    /// What the program says of it while it runs.
+    pub message: Option<String>,
+    /// When it was submitted.
+    pub request_date: DateTime<Utc>,
+    /// When the lab was first seen to process it.
+    pub start_date: Option<DateTime<Utc>>,
+    /// When it was recorded as done.
+    pub finish_date: Option<DateTime<Utc>>,
+    /// When it will be gone.
+    pub expiry_date: DateTime<Utc>,
+    /// Where to go from here.
+    pub links: JobLinks,
+}
+
+/// Absolute URLs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobLinks {
+    /// The job.
+    #[serde(rename = "self")]
+    pub this: String,
+    /// Its result.
+    pub result: String,
+}
+
+impl JobResource {
+    /// The job as it is shown by the API at `base_url`.
+    pub fn new(job: &Job, base_url: &str) -> Self {
+        const MILLISECONDS: u16 = 3;
+        Self {
+            uuid: job.id,
+            api: job.api.clone(),
+            status: job.state.status(),
+            outcome: job.state.outcome(),
+            error: job.error.clone(),
+            progress: job.progress,
+            message: job.message.clone(),
+            request_date: job.id.request_date(),
+            start_date: job.start_date.map(|date| date.trunc_subsecs(MILLISECONDS)),
+            finish_date: job.finish_date.map(|date| date.trunc_subsecs(MILLISECONDS)),
+            expiry_date: job.id.expiry_date(),
+            links: JobLinks {
+                this: format!("{base_url}{}", routes::job(job.id)),
+                result: format!("{base_url}{}", routes::result(job.id)),
+            },
+        }
+    }
+}

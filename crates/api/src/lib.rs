@@ -1,0 +1,11 @@
+//! What goes over the wire between a client and the API: the routes, the job, the problems.
+//!
+//! The functions write these types and the client command reads them, so that the two cannot drift apart.
+
+mod job_resource;
+mod problem;
+pub mod routes;
+
+pub use job_resource::{JobLinks, JobResource};
+pub use problem::{Problem, ProblemBody, ProblemKind};
+pub use routes::Route;

@@ -1,0 +1,74 @@
+//! The routes of the API, in API Gateway's own notation, and the paths that clients ask for.
+
+use bcrlapi_domain::{ApiName, JobId};
+use http::Method;
+
+/// How long a client should wait before it asks again for a job that is not done, in seconds.
+pub const RETRY_AFTER_S: u32 = 5;
+
+/// One route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Submit a job.
+    Submit,
+    /// Ask for a job.
+    Status,
+    /// Fetch a job's result.
+    Result,
+}
+
+impl Route {
+    /// All routes.
+    pub const ALL: [Self; 3] = [Self::Submit, Self::Status, Self::Result];
+
+    /// The route of this method and path template.
+    pub fn find(method: &Method, template: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|route| route.method() == *method && route.template() == template)
+    }
+
+    /// The route's method.
+    pub fn method(self) -> Method {
+        match self {
+            Self::Submit => Method::POST,
+            Self::Status | Self::Result => Method::GET,
+        }
+    }
+
+    /// The path below the stage, with its parameters in braces.
+    pub fn template(self) -> &'static str {
+        match self {
+            Self::Submit => "/v1/apis/{api}/jobs",
+            Self::Status => "/v1/jobs/{uuid}",
+            Self::Result => "/v1/jobs/{uuid}/result",
+        }
+    }
+}
+
+/// The path to submit a job for an api.
+pub fn submit(api: &ApiName) -> String {
+    format!("/v1/apis/{api}/jobs")
+}
+
+/// The path of a job.
+pub fn job(id: JobId) -> String {
+    format!("/v1/jobs/{id}")
+}
+
+/// The path of a job's result.
+pub fn result(id: JobId) -> String {
+    format!("/v1/jobs/{id}/result")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_their_templates_filled_in() {
+        let (api, id) = ("soc".parse().unwrap(), "018aef2c-7a00-7000-8000-000000000001".parse::<JobId>().unwrap());
+        let fill = |route: Route| route.template().replace("{api}", "soc").replace("{uuid}", &id.to_string());
+        assert_eq!(submit(&api), fill(Route::Submit));
+        assert_eq!(job(id), fill(Route::Status));
+        assert_eq!(result(id), fill(Route::Result));
+    }
+}

@@ -1,0 +1,33 @@
+use std::error::Error;
+
+use aws_sdk_dynamodb::error::DisplayErrorContext;
+use bcrlapi_domain::JobId;
+
+/// Why the cloud could not do what was asked. None of these is the caller's fault, and none may be shown to callers.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A store is away, throttled, or refuses this identity. Try again later; if it stays, look at credentials,
+    /// permissions and names.
+    #[error("could not {action}: {cause}")]
+    Unavailable {
+        /// What was tried.
+        action: &'static str,
+        /// The SDK's words, with all inner errors.
+        cause: String,
+    },
+    /// Somebody else than bcrlapi wrote the row or the object. Look at it by hand.
+    #[error("job {id} is damaged in the cloud: {what}")]
+    Damaged {
+        /// Which job.
+        id: JobId,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl StoreError {
+    /// For `map_err`: an SDK error with all that is inside it.
+    pub(crate) fn unavailable<E: Error + 'static>(action: &'static str) -> impl FnOnce(E) -> Self {
+        move |error| Self::Unavailable { action, cause: DisplayErrorContext(&error).to_string() }
+    }
+}

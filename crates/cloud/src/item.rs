@@ -1,0 +1,100 @@
+//! A job as a row of the table, both ways.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use bcrlapi_domain::{Job, JobId, Owner, Payload, State};
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::StoreError;
+use crate::schema::{EXPIRES_AT, INBOX, INBOX_NEW, OWNER, PK};
+
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+const JOB_PREFIX: &str = "job#";
+
+/// The key of a job's row.
+pub(crate) fn pk(id: JobId) -> AttributeValue {
+    AttributeValue::S(format!("{JOB_PREFIX}{id}"))
+}
+
+/// A date as rows hold it: RFC 3339, UTC, to the millisecond.
+pub(crate) fn date(date: DateTime<Utc>) -> AttributeValue {
+    AttributeValue::S(date.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+pub(crate) fn number(number: impl Into<u64>) -> AttributeValue {
+    AttributeValue::N(number.into().to_string())
+}
+
+pub(crate) fn text(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+/// The row of a job that was just requested.
+pub(crate) fn from_requested(job: &Job) -> Item {
+    // request_date is written for people who look at the table; the code takes it from the id.
+    Item::from_iter([
+        (PK.to_owned(), pk(job.id)),
+        (INBOX.to_owned(), text(INBOX_NEW)),
+        (OWNER.to_owned(), text(job.owner.as_str())),
+        ("api".to_owned(), text(job.api.as_str())),
+        ("status".to_owned(), text(job.state.status().as_str())),
+        ("request_date".to_owned(), date(job.id.request_date())),
+        ("request_size".to_owned(), number(job.request.size_bytes)),
+        ("request_sha256".to_owned(), text(&job.request.sha256)),
+        (EXPIRES_AT.to_owned(), number(job.id.expiry_date().timestamp().cast_unsigned())),
+    ])
+}
+
+/// The job that a row holds; none where the row's key is not a job's.
+pub(crate) fn to_job(item: &Item) -> Result<Option<Job>, StoreError> {
+    let row = Row(item);
+    let Some(id) = row.text(PK).and_then(|pk| pk.strip_prefix(JOB_PREFIX)?.parse().ok()) else { return Ok(None) };
+    let damaged = || StoreError::Damaged { id, what: "its row lacks a field or has one of a wrong form".to_owned() };
+    row.to_job(id).map(Some).ok_or_else(damaged)
+}
+
+/// Whether the row's job stands at this value of `inbox`.
+pub(crate) fn is_in_inbox(item: &Item, value: &str) -> bool {
+    Row(item).text(INBOX) == Some(value)
+}
+
+struct Row<'a>(&'a Item);
+
+impl Row<'_> {
+    fn to_job(&self, id: JobId) -> Option<Job> {
+        let status = self.text("status")?.parse().ok()?;
+        let outcome = self.parsed("outcome").ok()?;
+        Some(Job {
+            id,
+            api: self.text("api")?.parse().ok()?,
+            owner: Owner::from_stored(self.text(OWNER)?.to_owned()),
+            state: State::from_parts(status, outcome)?,
+            error: self.text("error").map(str::to_owned),
+            start_date: self.parsed("start_date").ok()?,
+            finish_date: self.parsed("finish_date").ok()?,
+            progress: self.number("progress").and_then(|percent| u8::try_from(percent).ok()),
+            message: self.text("message").map(str::to_owned),
+            request: self.payload("request_size", "request_sha256")?,
+            response: self.payload("response_size", "response_sha256"),
+        })
+    }
+
+    fn payload(&self, size: &str, sha256: &str) -> Option<Payload> {
+        Some(Payload { size_bytes: self.number(size)?, sha256: self.text(sha256)?.to_owned() })
+    }
+
+    fn parsed<T: FromStr>(&self, field: &str) -> Result<Option<T>, T::Err> {
+        self.text(field).map(str::parse).transpose()
+    }
+
+    fn number(&self, field: &str) -> Option<u64> {
+        self.0.get(field)?.as_n().ok()?.parse().ok()
+    }
+
+    fn text(&self, field: &str) -> Option<&str> {
+        self.0.get(field)?.as_s().ok().map(String::as_str)
+    }
+}

@@ -1,0 +1,71 @@
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader, Region};
+use aws_sdk_s3::config::Credentials;
+
+mod objects;
+mod provision;
+mod rows;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a store may take until it begins to answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The jobs in the cloud. Cheap to clone; the clones share their connections.
+#[derive(Clone, Debug)]
+pub struct JobStore {
+    dynamodb: aws_sdk_dynamodb::Client,
+    s3: aws_sdk_s3::Client,
+    table: String,
+    bucket: String,
+}
+
+/// Where the two stores of a local stack listen, and its keys.
+#[derive(Clone, Debug)]
+pub struct LocalEndpoints {
+    /// The URL of DynamoDB.
+    pub dynamodb_url: String,
+    /// The URL of S3.
+    pub s3_url: String,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// The id of the keys that both stores accept.
+    pub access_key_id: String,
+    /// Their secret.
+    pub secret_access_key: String,
+}
+
+impl JobStore {
+    /// Opens the store with region, credentials and endpoints from the environment, as every AWS SDK finds them.
+    /// Nothing is sent yet.
+    pub async fn from_env(table: &str, bucket: &str) -> Self {
+        let config = config_loader().load().await;
+        Self {
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            s3: aws_sdk_s3::Client::new(&config),
+            table: table.to_owned(),
+            bucket: bucket.to_owned(),
+        }
+    }
+
+    /// Opens the store of a local stack, whatever the environment says. Nothing is sent yet.
+    pub async fn at_endpoints(endpoints: &LocalEndpoints, table: &str, bucket: &str) -> Self {
+        let LocalEndpoints { dynamodb_url, s3_url, region, access_key_id, secret_access_key } = endpoints;
+        let keys = Credentials::new(access_key_id, secret_access_key, None, None, "local stack");
+        let config = config_loader().region(Region::new(region.clone())).credentials_provider(keys).load().await;
+        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&config).endpoint_url(dynamodb_url).build();
+        let s3 = aws_sdk_s3::config::Builder::from(&config).endpoint_url(s3_url).force_path_style(true).build();
+        Self {
+            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb),
+            s3: aws_sdk_s3::Client::from_conf(s3),
+            table: table.to_owned(),
+            bucket: bucket.to_owned(),
+        }
+    }
+}
+
+fn config_loader() -> ConfigLoader {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
+    aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts)
+}

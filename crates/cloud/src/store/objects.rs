@@ -1,0 +1,75 @@
+//! The two bodies of a job, in S3.
+
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::primitives::{ByteStream, Length};
+use bcrlapi_domain::{JobId, Payload};
+use bytes::Bytes;
+use tokio::fs::File;
+
+use super::JobStore;
+use crate::StoreError;
+
+/// Every key in the bucket, and the only place that makes them.
+#[derive(Clone, Copy)]
+enum Key {
+    Request(JobId),
+    Response(JobId),
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Request(id) => write!(f, "request/{id}.json"),
+            Self::Response(id) => write!(f, "response/{id}.json"),
+        }
+    }
+}
+
+impl JobStore {
+    /// Fetches a request's body; none if it is gone. A body that is not as large as its row says is refused unread.
+    pub async fn read_request(&self, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {
+        self.get_object(Key::Request(id), id, expected).await
+    }
+
+    /// Fetches a response's body; none if it is gone. A body that is not as large as its row says is refused unread.
+    pub async fn read_response(&self, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {
+        self.get_object(Key::Response(id), id, expected).await
+    }
+
+    /// Uploads a response from its file, without holding it in memory. S3 checks it against the SHA-256.
+    pub async fn put_response(&self, id: JobId, file: File, payload: &Payload) -> Result<(), StoreError> {
+        let body = ByteStream::read_from().file(file).length(Length::Exact(payload.size_bytes)).build().await;
+        let body = body.map_err(StoreError::unavailable("read the response file"))?;
+        self.put_object(Key::Response(id), body, payload).await
+    }
+
+    pub(super) async fn put_request(&self, id: JobId, body: Bytes, payload: &Payload) -> Result<(), StoreError> {
+        self.put_object(Key::Request(id), body.into(), payload).await
+    }
+
+    async fn put_object(&self, key: Key, body: ByteStream, payload: &Payload) -> Result<(), StoreError> {
+        let put = self.s3.put_object().bucket(&self.bucket).key(key.to_string()).content_type("application/json");
+        let put = put.checksum_sha256(&payload.sha256).body(body).send().await;
+        put.map(drop).map_err(StoreError::unavailable("write an object"))
+    }
+
+    async fn get_object(&self, key: Key, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {
+        let object = match self.s3.get_object().bucket(&self.bucket).key(key.to_string()).send().await {
+            Ok(object) => object,
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) => return Err(StoreError::unavailable("read an object")(error)),
+        };
+        let size_bytes = object.content_length().and_then(|length| u64::try_from(length).ok());
+        if size_bytes != Some(expected.size_bytes) {
+            let what = format!("{key} has {size_bytes:?} bytes, its row says {}", expected.size_bytes);
+            return Err(StoreError::Damaged { id, what });
+        }
+        let body = object.body.collect().await.map_err(StoreError::unavailable("read an object to its end"))?;
+        Ok(Some(body.into_bytes()))
+    }
+}
+
+fn is_missing(error: &SdkError<GetObjectError>) -> bool {
+    error.as_service_error().is_some_and(GetObjectError::is_no_such_key)
+}

@@ -1,0 +1,162 @@
+//! The rows of the jobs, in DynamoDB.
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use bcrlapi_domain::{Job, JobId, Outcome, Payload, State, Status};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use super::JobStore;
+use crate::item::{self, Item, date, number, text};
+use crate::schema::{INBOX, INBOX_NEW, INBOX_TAKEN, PK};
+use crate::{Heartbeat, StoreError};
+
+/// The most jobs that one look into the inbox brings.
+const INBOX_PAGE: i32 = 500;
+
+impl JobStore {
+    /// Records a new job: its body first, then the row that makes it visible to the lab.
+    pub async fn submit(&self, job: &Job, body: Bytes) -> Result<(), StoreError> {
+        self.put_request(job.id, body, &job.request).await?;
+        let put = self.dynamodb.put_item().table_name(&self.table).set_item(Some(item::from_requested(job)));
+        match put.condition_expression("attribute_not_exists(pk)").send().await {
+            // The id is new by construction: a row that is there already is this very one, after a lost answer.
+            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
+                Ok(())
+            }
+            other => other.map(drop).map_err(StoreError::unavailable("write the job's row")),
+        }
+    }
+
+    /// The job as the table has it now; none if it has no such job.
+    pub async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        let get = self.dynamodb.get_item().table_name(&self.table).key(PK, item::pk(id)).consistent_read(true);
+        let row = get.send().await.map_err(StoreError::unavailable("read the job's row"))?;
+        job_in(row.item)
+    }
+
+    /// The oldest jobs that wait to be taken, as far as one look brings; a damaged row is an error among them.
+    /// An idle look reads nothing.
+    pub async fn inbox(&self) -> Result<Vec<Result<Job, StoreError>>, StoreError> {
+        let page = self.query_inbox(INBOX_NEW).limit(INBOX_PAGE).send().await;
+        let page = page.map_err(StoreError::unavailable("look into the inbox"))?;
+        Ok(page.items().iter().filter_map(|row| item::to_job(row).transpose()).collect())
+    }
+
+    /// All jobs that the lab has taken and not finished; a damaged row is an error among them.
+    pub async fn taken_jobs(&self) -> Result<Vec<Result<Job, StoreError>>, StoreError> {
+        let mut rows = self.query_inbox(INBOX_TAKEN).into_paginator().items().send();
+        let mut jobs = Vec::new();
+        while let Some(row) = rows.next().await {
+            let row = row.map_err(StoreError::unavailable("read the taken jobs"))?;
+            jobs.extend(item::to_job(&row).transpose());
+        }
+        Ok(jobs)
+    }
+
+    /// Takes a job for the lab; none if it is not to be had. Taking it again gives it again.
+    pub async fn take(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        let take = self.update(id).update_expression("SET inbox = :taken").condition_expression("inbox = :new");
+        let take = take.expression_attribute_values(":taken", text(INBOX_TAKEN));
+        let take = take.expression_attribute_values(":new", text(INBOX_NEW));
+        let row = changed(take.send().await)?;
+        job_in(row.filter(|row| item::is_in_inbox(row, INBOX_TAKEN)))
+    }
+
+    /// Records that the program runs, and what it says of itself; fields that are not given stay. A done job stays
+    /// as it is. Gives the job as it then is; none if there is no such job.
+    pub async fn report(
+        &self,
+        id: JobId,
+        progress: Option<u8>,
+        message: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Job>, StoreError> {
+        let mut set = "SET #status = :status, start_date = if_not_exists(start_date, :now)".to_owned();
+        let mut update = self.advance(id, Status::Processing).expression_attribute_values(":now", date(now));
+        if let Some(progress) = progress {
+            set += ", progress = :progress";
+            update = update.expression_attribute_values(":progress", number(progress));
+        }
+        if let Some(message) = message {
+            set += ", message = :message";
+            update = update.expression_attribute_values(":message", text(message));
+        }
+        job_in(changed(update.update_expression(set).send().await)?)
+    }
+
+    /// Records that the job has succeeded; its response must be uploaded. A done job stays as it is. Gives the job as
+    /// it then is; none if there is no such job.
+    pub async fn succeed(&self, id: JobId, response: &Payload, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
+        let update = self.finish(id, Outcome::Succeeded, "response_size = :size, response_sha256 = :sha256", now);
+        let update = update.expression_attribute_values(":size", number(response.size_bytes));
+        let update = update.expression_attribute_values(":sha256", text(&response.sha256));
+        job_in(changed(update.send().await)?)
+    }
+
+    /// Records that the job has failed, and why. A done job stays as it is. Gives the job as it then is; none if
+    /// there is no such job.
+    pub async fn fail(&self, id: JobId, error: &str, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
+        let update = self.finish(id, Outcome::Failed, "#error = :error", now);
+        let update = update.expression_attribute_names("#error", "error");
+        job_in(changed(update.expression_attribute_values(":error", text(error)).send().await)?)
+    }
+
+    /// Records that the lab is alive.
+    pub async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+        let put = self.dynamodb.put_item().table_name(&self.table).set_item(Some(heartbeat.to_item()));
+        put.send().await.map(drop).map_err(StoreError::unavailable("write the lab's heartbeat"))
+    }
+
+    fn query_inbox(&self, value: &str) -> QueryFluentBuilder {
+        let query = self.dynamodb.query().table_name(&self.table).index_name(INBOX);
+        query.key_condition_expression("inbox = :inbox").expression_attribute_values(":inbox", text(value))
+    }
+
+    /// An update that gives the row as it then is, also where its condition does not hold.
+    fn update(&self, id: JobId) -> UpdateItemFluentBuilder {
+        let update = self.dynamodb.update_item().table_name(&self.table).key(PK, item::pk(id));
+        let update = update.return_values(ReturnValue::AllNew);
+        update.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+
+    /// An update to `#status = :status` that holds only where the domain lets the job come from.
+    fn advance(&self, id: JobId, next: Status) -> UpdateItemFluentBuilder {
+        let mut update = self.update(id).expression_attribute_names("#status", "status");
+        let mut sources = Vec::new();
+        for source in Status::ALL.into_iter().filter(|status| status.may_become(next)) {
+            let name = format!(":{}", source.as_str());
+            update = update.expression_attribute_values(&name, text(source.as_str()));
+            sources.push(name);
+        }
+        let update = update.condition_expression(format!("#status IN ({})", sources.join(", ")));
+        update.expression_attribute_values(":status", text(next.as_str()))
+    }
+
+    fn finish(&self, id: JobId, outcome: Outcome, fields: &str, now: DateTime<Utc>) -> UpdateItemFluentBuilder {
+        let set = "SET #status = :status, outcome = :outcome, finish_date = :now";
+        let update = self.advance(id, State::Done(outcome).status());
+        let update = update.update_expression(format!("{set}, {fields} REMOVE {INBOX}"));
+        let update = update.expression_attribute_values(":outcome", text(outcome.as_str()));
+        update.expression_attribute_values(":now", date(now))
+    }
+}
+
+/// The row after an update, or as it was found where the update's condition did not hold; none if there is none.
+fn changed(result: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Result<Option<Item>, StoreError> {
+    match result {
+        Ok(output) => Ok(output.attributes),
+        Err(error) => match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(failed.item.clone()),
+            _ => Err(StoreError::unavailable("change the job's row")(error)),
+        },
+    }
+}
+
+fn job_in(row: Option<Item>) -> Result<Option<Job>, StoreError> {
+    row.map_or(Ok(None), |row| item::to_job(&row))
+}

@@ -1,0 +1,9 @@
+//! What the three functions share where HTTP comes in and goes out: who is calling, and how an answer is written.
+
+mod call;
+mod respond;
+mod settings;
+
+pub use call::Call;
+pub use respond::{Answer, json_response, problem_response, raw_json_response, respond};
+pub use settings::{optional, store_from_env};

@@ -1,0 +1,85 @@
+//! `result`: the bytes that the lab's program wrote. Reads the job's row, then its response object.
+
+use bcrlapi_api::{Problem, ProblemKind, Route};
+use bcrlapi_cloud::JobStore;
+use bcrlapi_domain::{Job, Outcome, Payload, State};
+use bcrlapi_edge::{Answer, Call, raw_json_response, respond};
+use chrono::{DateTime, Utc};
+use http::{Response, StatusCode};
+use lambda_http::{Body, Request};
+
+/// The largest body that one answer carries, in bytes as they are encoded in the function's own answer.
+///
+/// Lambda allows 6,291,556 bytes for the whole of it; the rest is for status and headers. Source: Lambda quotas.
+const RESULT_MAX_ENCODED_BYTES: u64 = 6_291_556 - 16_384;
+
+/// Answers one call that came in at `now`.
+pub async fn handle(store: &JobStore, request: Request, now: DateTime<Utc>) -> Response<Body> {
+    respond(request, async |call: Call| match call.route {
+        Some(Route::Result) => result(store, &call, now).await,
+        _ => Err(call.method_not_allowed()),
+    })
+    .await
+}
+
+async fn result(store: &JobStore, call: &Call, now: DateTime<Utc>) -> Answer {
+    let job = call.own_job(store, now).await?;
+    let response = succeeded(&job)?;
+    check_size(response.size_bytes)?;
+    let bytes = store.read_response(job.id, response).await.map_err(Problem::unavailable)?;
+    let bytes =
+        bytes.ok_or_else(|| Problem::unavailable(format!("the response object of job {} is missing", job.id)))?;
+    let text = String::from_utf8(bytes.into()).map_err(Problem::unavailable)?;
+    check_size(encoded_bytes(&text))?;
+    Ok(raw_json_response(StatusCode::OK, Body::Text(text)))
+}
+
+/// The response of a job that has one; otherwise why it has none.
+fn succeeded(job: &Job) -> Result<&Payload, Problem> {
+    let reason = || job.error.clone().unwrap_or_else(|| format!("job {} has no result", job.id));
+    match (job.state, &job.response) {
+        (State::Done(Outcome::Succeeded), Some(response)) => Ok(response),
+        (State::Done(Outcome::Succeeded), None) => {
+            Err(Problem::unavailable(format!("job {} succeeded, but its row knows no response", job.id)))
+        }
+        (State::Done(Outcome::Failed), _) => Err(Problem::new(ProblemKind::JobFailed, reason())),
+        (State::Done(Outcome::Canceled), _) => Err(Problem::new(ProblemKind::JobCanceled, reason())),
+        (State::Done(Outcome::Lost), _) => Err(Problem::new(ProblemKind::JobLost, reason())),
+        (State::Done(Outcome::Expired), _) => Err(Problem::new(ProblemKind::JobExpired, reason())),
+        (State::Pending | State::Processing, _) => {
+            let detail = format!("job {} is {}; ask again later", job.id, job.state.status().as_str());
+            Err(Problem::new(ProblemKind::ResultNotReady, detail))
+        }
+    }
+}
+
+fn check_size(bytes: u64) -> Result<(), Problem> {
+    if bytes <= RESULT_MAX_ENCODED_BYTES {
+        return Ok(());
+    }
+    let detail = format!("the result takes {bytes} bytes; one answer carries at most {RESULT_MAX_ENCODED_BYTES}");
+    Err(Problem::new(ProblemKind::ResultTooLarge, detail))
+}
+
+/// How many bytes the text takes inside the JSON string that Lambda hands to API Gateway.
+fn encoded_bytes(text: &str) -> u64 {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0x00..=0x1f => 6,
+        _ => 1,
+    };
+    text.bytes().map(escaped).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::encoded_bytes;
+
+    #[test]
+    fn escaping_is_counted_as_serde_json_does_it() {
+        for text in ["", "{\"a\": \"b\\\\c\"}\n", "\u{1}\t\r\u{8}\u{c}", "充電率 92.5 %", "\u{7f}"] {
+            let with_quotes = serde_json::to_string(text).unwrap().len() as u64;
+            assert_eq!(encoded_bytes(text), with_quotes - 2, "{text:?}");
+        }
+    }
+}

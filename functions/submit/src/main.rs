@@ -1,0 +1,13 @@
+//! The `submit` function on Lambda.
+
+use std::convert::Infallible;
+
+use lambda_http::service_fn;
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_http::Error> {
+    lambda_http::tracing::init_default_subscriber();
+    let state = &bcrlapi_submit::State::from_env().await?;
+    let handle = async |request| Ok::<_, Infallible>(bcrlapi_submit::handle(state, request).await);
+    lambda_http::run(service_fn(handle)).await
+}
