@@ -1,0 +1,157 @@
+//! Carrying out one action: what it does to the world, and what that teaches the view.
+
+use bcrlapi_cloud::{Heartbeat, StoreError};
+use bcrlapi_directory::{Fingerprint, Published};
+use bcrlapi_domain::{Job, JobId};
+use bcrlapi_exchange::{Action, StatusFile, StatusSeen, render_request};
+use chrono::{DateTime, Utc};
+use tokio::task::spawn_blocking;
+
+use crate::AgentError;
+use crate::agent::Agent;
+use crate::response;
+
+/// What an action has come to.
+pub(crate) enum Effect {
+    /// The cloud says this of a job now.
+    Learned(Job),
+    /// This lab does not have the job, or no longer.
+    Forgotten(JobId),
+    /// The request file is there.
+    Delivered(JobId),
+    /// This queue is in place.
+    Published(StatusFile, Fingerprint),
+    /// The directory is another now than the one that was planned for.
+    Outdated,
+    /// The response cannot be taken yet, and why.
+    NoResponse(JobId, String),
+    /// The cloud knows that the lab is alive.
+    Beaten(DateTime<Utc>),
+}
+
+impl Agent {
+    pub(crate) async fn execute(&self, action: Action) -> Result<Effect, AgentError> {
+        match action {
+            Action::Take(id) => {
+                let taken = self.store.take(id).await?;
+                tracing::info!(uuid = %id, taken = taken.is_some(), "take");
+                Ok(learned(id, taken))
+            }
+            Action::Deliver(id) => self.deliver(id).await,
+            Action::Publish(queue) => self.publish(queue).await,
+            Action::Quarantine => self.quarantine().await,
+            Action::Report { id, progress, message } => {
+                let job = self.store.report(id, progress, message.as_deref(), Utc::now()).await?;
+                tracing::info!(uuid = %id, progress, "processing");
+                Ok(learned(id, job))
+            }
+            Action::Return(id) => self.give_back(id).await,
+            Action::Fail { id, error } => self.fail(id, &error).await,
+            Action::Heartbeat { pending, processing } => {
+                let now = Utc::now();
+                let agent_version = env!("CARGO_PKG_VERSION");
+                self.store.beat(&Heartbeat { last_sync: now, agent_version, pending, processing }).await?;
+                Ok(Effect::Beaten(now))
+            }
+        }
+    }
+
+    /// Takes the effect into the view; says whether another plan may come of it.
+    pub(crate) fn apply(&mut self, effect: Effect) -> bool {
+        match effect {
+            Effect::Learned(job) => self.view.learn(job),
+            Effect::Forgotten(id) => self.view.forget(id),
+            Effect::Delivered(id) => {
+                if let Some(known) = self.view.jobs.get_mut(&id) {
+                    known.has_request = true;
+                }
+            }
+            Effect::Published(queue, fingerprint) => {
+                self.view.status = StatusSeen::Whole(queue);
+                self.status_read = Some(fingerprint);
+            }
+            Effect::Outdated => {}
+            Effect::NoResponse(id, trouble) => {
+                if let Some(known) = self.view.jobs.get_mut(&id) {
+                    known.response_trouble = Some(trouble);
+                }
+                return false;
+            }
+            Effect::Beaten(now) => {
+                self.view.last_heartbeat = Some(now);
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn deliver(&self, id: JobId) -> Result<Effect, AgentError> {
+        let Some(known) = self.view.jobs.get(&id) else { return Ok(Effect::Forgotten(id)) };
+        let body = match self.store.read_request(id, &known.job.request).await {
+            Ok(Some(body)) => body,
+            Ok(None) => return self.fail(id, "the request's body is gone; submit it again").await,
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::error!(%error, "cannot deliver");
+                return self.fail(id, "the request's body was damaged in the cloud; submit it again").await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Ok(content) = render_request(&known.job, &body, self.offset) else {
+            return self.fail(id, "the request's body is not JSON; submit it again").await;
+        };
+        let directory = self.directory.clone();
+        blocking(move || directory.write_request(id, &content)).await?;
+        tracing::info!(uuid = %id, api = %known.job.api, "delivered");
+        Ok(Effect::Delivered(id))
+    }
+
+    async fn publish(&self, queue: StatusFile) -> Result<Effect, AgentError> {
+        let (directory, read) = (self.directory.clone(), self.status_read);
+        let publish = move || {
+            let lock = directory.lock()?;
+            directory.publish_status(&lock, read, &queue).map(|published| (published, queue))
+        };
+        Ok(match blocking(publish).await? {
+            (Published::InPlace(fingerprint), queue) => Effect::Published(queue, fingerprint),
+            (Published::Overtaken, _) => Effect::Outdated,
+        })
+    }
+
+    async fn quarantine(&self) -> Result<Effect, AgentError> {
+        let directory = self.directory.clone();
+        let time = Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
+        tracing::error!(time, "status.json stays broken: keeping it as status.json.corrupt-{{time}} and rebuilding it");
+        blocking(move || directory.quarantine_status(&directory.lock()?, &time)).await?;
+        Ok(Effect::Outdated)
+    }
+
+    async fn give_back(&self, id: JobId) -> Result<Effect, AgentError> {
+        let directory = self.directory.clone();
+        let checked = blocking(move || Ok(response::check(&directory, id))).await?;
+        let (file, payload) = match checked {
+            Ok(whole) => whole,
+            Err(trouble) => return Ok(Effect::NoResponse(id, trouble.to_string())),
+        };
+        self.store.put_response(id, file.into(), &payload).await?;
+        let job = self.store.succeed(id, &payload, Utc::now()).await?;
+        tracing::info!(uuid = %id, bytes = payload.size_bytes, "done");
+        Ok(learned(id, job))
+    }
+
+    async fn fail(&self, id: JobId, error: &str) -> Result<Effect, AgentError> {
+        let job = self.store.fail(id, error, Utc::now()).await?;
+        tracing::warn!(uuid = %id, error, "failed");
+        Ok(learned(id, job))
+    }
+}
+
+fn learned(id: JobId, job: Option<Job>) -> Effect {
+    job.map_or(Effect::Forgotten(id), Effect::Learned)
+}
+
+/// Work on files, away from the threads that wait for the network.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, bcrlapi_directory::DirectoryError> + Send + 'static,
+) -> Result<T, AgentError> {
+    Ok(spawn_blocking(work).await.expect("file work does not panic")?)
+}

@@ -1,0 +1,15 @@
+//! The sync agent: mirrors the jobs in the cloud and the lab's shared directory, over outbound connections only.
+//!
+//! It observes, plans, executes and sleeps. All decisions are [`bcrlapi_exchange::plan`]'s; what is here looks and does.
+//! It may be killed at any instruction: whatever it knows is in the cloud or in the directory.
+
+mod agent;
+mod error;
+mod execute;
+mod observe;
+mod response;
+mod run;
+mod wake;
+
+pub use error::AgentError;
+pub use run::{Config, run};

@@ -1,0 +1,87 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bcrlapi_cloud::JobStore;
+use bcrlapi_directory::{DirectoryError, SharedDir};
+use chrono::FixedOffset;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{Agent, Look};
+use crate::wake::FileEvents;
+
+/// The longest pause after repeated failures.
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
+/// The shortest pause between two looks at the directory, however often files change.
+const EVENT_PAUSE: Duration = Duration::from_millis(10);
+/// How long a round may go on after a stop was asked for. Dropping it then loses nothing.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// The agent's settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The shared directory.
+    pub shared: PathBuf,
+    /// The pause between two looks into the cloud's inbox.
+    pub poll: Duration,
+    /// The lab's offset from UTC, for the dates in its files.
+    pub utc_offset: FixedOffset,
+}
+
+/// Runs until `stop` is cancelled. Whatever fails is logged and tried again; only a directory that cannot be opened
+/// at the start is an error.
+pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> Result<(), DirectoryError> {
+    let directory = SharedDir::open(&config.shared)?;
+    let events = FileEvents::watch(&directory);
+    let mut agent = Agent::new(store, directory, config.utc_offset);
+    tracing::info!(shared = %config.shared.display(), poll = ?config.poll, "agent started");
+    tokio::select! {
+        () = keep_in_sync(&mut agent, &events, config.poll, &stop) => {}
+        () = async { stop.cancelled().await; sleep(STOP_GRACE).await } => {}
+    }
+    tracing::info!("agent stopped");
+    Ok(())
+}
+
+async fn keep_in_sync(agent: &mut Agent, events: &FileEvents, poll: Duration, stop: &CancellationToken) {
+    let mut look = Look::Everywhere;
+    let mut next_poll = Instant::now();
+    let mut failures = 0;
+    while !stop.is_cancelled() {
+        if look == Look::Everywhere {
+            next_poll = Instant::now() + poll;
+        }
+        if let Err(error) = agent.round(look).await {
+            failures += 1;
+            next_poll = Instant::now() + backoff(poll, failures);
+            tracing::warn!(%error, failures, "this round failed; trying again");
+        } else {
+            failures = 0;
+        }
+        look = tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep_until(next_poll) => Look::Everywhere,
+            () = events.changed(), if failures == 0 => {
+                sleep(EVENT_PAUSE).await;
+                Look::Directory
+            }
+        };
+    }
+}
+
+/// Doubles with every failure in a row, up to a minute.
+fn backoff(poll: Duration, failures: u32) -> Duration {
+    poll.saturating_mul(2u32.saturating_pow(failures - 1)).min(BACKOFF_MAX).max(poll)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_a_minute_and_is_never_under_the_poll() {
+        let seconds = |poll, failures| backoff(Duration::from_secs(poll), failures).as_secs();
+        assert_eq!([1, 2, 3, 10, 100].map(|failures| seconds(2, failures)), [2, 4, 8, 60, 60]);
+        assert_eq!(seconds(300, 1), 300);
+    }
+}

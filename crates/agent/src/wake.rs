@@ -1,0 +1,49 @@
+use std::sync::Arc;
+
+use bcrlapi_directory::SharedDir;
+use bcrlapi_exchange::layout::{REQUEST_DIR, RESPONSE_DIR};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+/// Wakes the agent when a file of the shared directory was written. It only shortens the sleep: where the file system
+/// tells nothing (NFS), the agent looks at every poll.
+pub(crate) struct FileEvents {
+    changed: Arc<Notify>,
+    _watcher: Option<RecommendedWatcher>,
+}
+
+impl FileEvents {
+    pub(crate) fn watch(directory: &SharedDir) -> Self {
+        let changed = Arc::new(Notify::new());
+        let watcher = start(directory, Arc::clone(&changed));
+        let warn = |error: &notify::Error| tracing::warn!(%error, "no file events here; looking at every poll instead");
+        Self { changed, _watcher: watcher.inspect_err(warn).ok() }
+    }
+
+    /// Waits until something has changed since the last time.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+fn start(directory: &SharedDir, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    let wake = move |event: notify::Result<Event>| {
+        if event.is_ok_and(|event| is_change(event.kind)) {
+            changed.notify_one();
+        }
+    };
+    let mut watcher = notify::recommended_watcher(wake)?;
+    for folder in [REQUEST_DIR, RESPONSE_DIR] {
+        watcher.watch(&directory.path(folder), RecursiveMode::NonRecursive)?;
+    }
+    Ok(watcher)
+}
+
+/// Reading is no change: the agent reads too, and would wake itself for ever.
+fn is_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}
