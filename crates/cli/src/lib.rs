@@ -1,0 +1,9 @@
+//! The API's client: signs, sends, and reads the answers. The `bcrlapi` command is made of it.
+
+mod client;
+mod error;
+mod sign;
+
+pub use client::Client;
+pub use error::ClientError;
+pub use sign::Signer;

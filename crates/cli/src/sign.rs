@@ -1,0 +1,87 @@
+use std::time::SystemTime;
+
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4::SigningParams;
+
+use crate::ClientError;
+
+/// Signs requests for API Gateway with SigV4 (service `execute-api`).
+#[derive(Clone, Debug)]
+pub struct Signer {
+    credentials: SharedCredentialsProvider,
+    region: String,
+}
+
+impl Signer {
+    /// The service that API Gateway's requests are signed for.
+    pub const SERVICE: &str = "execute-api";
+
+    /// Signs with these credentials.
+    pub fn new(credentials: impl ProvideCredentials + 'static, region: impl Into<String>) -> Self {
+        Self { credentials: SharedCredentialsProvider::new(credentials), region: region.into() }
+    }
+
+    /// Signs with the credentials that every AWS SDK would find. The region is that of the URL where it has one.
+    pub async fn from_env(base_url: &str) -> Result<Self, ClientError> {
+        let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let missing = |what: &str| ClientError::Unsigned(format!("no {what} found; set it as for the AWS CLI"));
+        let region = region_of(base_url).or(config.region().map(Region::to_string));
+        let credentials = config.credentials_provider().ok_or_else(|| missing("credentials"))?;
+        Ok(Self { credentials, region: region.ok_or_else(|| missing("region"))? })
+    }
+
+    /// Adds date and signature to the request.
+    pub(crate) async fn sign(&self, request: &mut http::Request<Vec<u8>>) -> Result<(), ClientError> {
+        let credentials = self.credentials.provide_credentials().await.map_err(unsigned)?;
+        let identity = credentials.into();
+        let params = SigningParams::builder()
+            .identity(&identity)
+            .region(&self.region)
+            .name(Self::SERVICE)
+            .time(SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(unsigned)?
+            .into();
+        let uri = request.uri().to_string();
+        let headers = request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let body = SignableBody::Bytes(request.body());
+        let signable = SignableRequest::new(request.method().as_str(), uri, headers, body).map_err(unsigned)?;
+        let (instructions, _) = sign(signable, &params).map_err(unsigned)?.into_parts();
+        instructions.apply_to_request_http1x(request);
+        Ok(())
+    }
+}
+
+/// The region in `https://{id}.execute-api.{region}.amazonaws.com/{stage}`.
+fn region_of(base_url: &str) -> Option<String> {
+    let host = base_url.split_once("://")?.1.split('/').next()?;
+    let (_, rest) = host.split_once(".execute-api.")?;
+    Some(rest.split_once(".amazonaws.com")?.0.to_owned())
+}
+
+fn unsigned(error: impl std::error::Error) -> ClientError {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    ClientError::Unsigned(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::region_of;
+
+    #[test]
+    fn the_region_is_read_from_the_url() {
+        let region = |url| region_of(url);
+        assert_eq!(region("https://a1b2.execute-api.ap-northeast-1.amazonaws.com/prod").unwrap(), "ap-northeast-1");
+        assert_eq!(region("https://a1b2.execute-api.cn-north-1.amazonaws.com.cn/prod").unwrap(), "cn-north-1");
+        assert_eq!(region("http://127.0.0.1:9000"), None);
+        assert_eq!(region("https://api.lab.example/v1"), None);
+    }
+}
