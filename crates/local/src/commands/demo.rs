@@ -1,0 +1,103 @@
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use bcrlapi::Client;
+use bcrlapi_api::JobResource;
+use bcrlapi_domain::{ApiName, Outcome, Status};
+use bcrlapi_exchange::{StatusFile, layout};
+use bcrlapi_local::{Lab, Stack, programs};
+use serde_json::Value;
+
+use super::say;
+
+const POLL: Duration = Duration::from_millis(200);
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// How long one step may take.
+const STEP_LIMIT: Duration = Duration::from_secs(30);
+/// How much of a file is shown.
+const HEAD_CHARS: usize = 150;
+
+pub(crate) async fn run() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let api: ApiName = "soc".parse()?;
+    let stack = Stack::start(directory.path(), 0, std::slice::from_ref(&api)).await?;
+    let mut lab = Lab::default();
+    lab.start_agent(&stack, POLL);
+    say(&format!(
+        "bcrlapi demo: API, DynamoDB, S3, agent and worker on this computer, in {}",
+        stack.directory().display()
+    ));
+    let shown = show(&stack, &mut lab, &api).await;
+    lab.stop().await;
+    shown
+}
+
+async fn show(stack: &Stack, lab: &mut Lab, api: &ApiName) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let client = stack.client(&stack.principals()[0])?;
+    let shared = stack.shared();
+    let job = client.submit(api, programs::SOC_REQUEST.as_bytes().to_vec()).await?;
+    step(started, "submitted", &format!("{} to {}, signed with SigV4", job.uuid, stack.api_url()));
+
+    let request = shared.join(layout::request(job.uuid));
+    let entry = until("the job to be in the shared directory", async || entry_line(&shared, &job)).await?;
+    step(started, "in the lab", &layout::request(job.uuid));
+    say(&format!("      {}", head(&fs::read_to_string(request)?)));
+    say(&format!("      {}\n      {entry}", layout::STATUS));
+
+    lab.start_worker(&shared, &programs::write(&stack.directory().join("programs"))?);
+    let running = until("the program to run", async || job_past(&client, &job, Status::Pending).await).await?;
+    step(started, running.status.as_str(), "examples/soc/main.py, run by the worker");
+    let done = until("the program to end", async || job_past(&client, &job, Status::Processing).await).await?;
+    let response = fs::read(shared.join(layout::response(job.uuid))).context("there is no response file")?;
+    step(started, "done", &layout::response(job.uuid));
+    say(&format!("      {}", head(&String::from_utf8_lossy(&response))));
+    say(&format!("      {}", entry_line(&shared, &job).unwrap_or_default()));
+    if done.outcome != Some(Outcome::Succeeded) {
+        bail!("the job did not succeed: {}", done.error.unwrap_or_default());
+    }
+
+    let result = client.result(job.uuid).await?;
+    ensure!(result == response, "the result is not the response file");
+    let size = result.len();
+    step(started, "result", &format!("{size} bytes through the API, the same as response/{}.json", job.uuid));
+    let result: Value = serde_json::from_slice(&result)?;
+    say(&format!("\nState of charge after {} s: {} %", result["duration_s"], result["soc_percent"]));
+    say("Next: cargo run --bin bcrlapi-local -- up");
+    Ok(())
+}
+
+fn step(started: Instant, name: &str, text: &str) {
+    say(&format!("{:5.2} s  {name:<12} {text}", started.elapsed().as_secs_f64()));
+}
+
+fn head(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let line = words.join(" ");
+    let head: String = line.chars().take(HEAD_CHARS).collect();
+    if head.len() < line.len() { format!("{head} ...") } else { head }
+}
+
+fn entry_line(shared: &Path, job: &JobResource) -> Option<String> {
+    let queue = StatusFile::parse(&fs::read(shared.join(layout::STATUS)).ok()?).ok()?;
+    Some(queue.entry(job.uuid)?.to_line())
+}
+
+/// The job, once its status is past this one.
+async fn job_past(client: &Client, job: &JobResource, status: Status) -> Option<JobResource> {
+    client.job(job.uuid).await.ok().filter(|job| job.status > status)
+}
+
+/// Looks again and again until there is something, within a limit.
+async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> anyhow::Result<T> {
+    let deadline = Instant::now() + STEP_LIMIT;
+    while Instant::now() < deadline {
+        if let Some(found) = look().await {
+            return Ok(found);
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    bail!("waited {} s for {what}", STEP_LIMIT.as_secs())
+}

@@ -1,0 +1,49 @@
+use std::fs;
+use std::time::Duration;
+
+use bcrlapi_local::{Lab, Stack, programs};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::say;
+use crate::args::Up;
+
+/// Short, because it costs nothing here.
+const POLL: Duration = Duration::from_millis(500);
+
+pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stack = Stack::start(&args.dir, args.port, &args.apis).await?;
+    let mut lab = Lab::default();
+    if !args.no_agent {
+        lab.start_agent(&stack, POLL);
+    }
+    if !args.no_worker {
+        lab.start_worker(&stack.shared(), &programs::write(&stack.directory().join("programs"))?);
+    }
+    let env = stack.directory().join("env");
+    let lines = stack.environment().into_iter().map(|(name, value)| format!("export {name}={}\n", quote(&value)));
+    fs::write(&env, lines.collect::<String>())?;
+
+    let directory = args.dir.display();
+    say(&format!("bcrlapi is up; its data stays in {directory}. Ctrl-C stops it.\n"));
+    for (name, value) in stack.environment().into_iter().filter(|(name, _)| !name.contains("KEY")) {
+        say(&format!("  {name:<26} {value}"));
+    }
+    say(&format!("  {:<26} {directory}/principals.json", "keys of two callers"));
+    say(&format!("\nIn another shell:\n\n  . {directory}/env\n  {}", submit_example(&args)));
+
+    tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+    say("stopping");
+    lab.stop().await;
+    Ok(())
+}
+
+fn submit_example(args: &Up) -> String {
+    let api = args.apis.first().map_or("soc", |api| api.as_str());
+    format!("cargo run -q --bin bcrlapi -- submit {api} --input examples/soc/request.json --wait")
+}
+
+/// The value as one word for any POSIX shell.
+fn quote(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}

@@ -1,0 +1,71 @@
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bcrlapi_worker::{Stop, WorkerError};
+use chrono::FixedOffset;
+use tokio_util::sync::CancellationToken;
+
+use crate::Stack;
+
+/// The lab's half: an agent and a worker on the stack's shared directory. What was started stops with [`Lab::stop`].
+#[derive(Default)]
+pub struct Lab {
+    agent: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
+    worker: Option<(Arc<Stop>, JoinHandle<()>)>,
+}
+
+impl Lab {
+    /// Japan, where the lab is.
+    const UTC_OFFSET_S: i32 = 9 * 3600;
+
+    /// Starts the agent.
+    pub fn start_agent(&mut self, stack: &Stack, poll: Duration) {
+        let utc_offset = FixedOffset::east_opt(Self::UTC_OFFSET_S).expect("nine hours are an offset");
+        let config = bcrlapi_agent::Config { shared: stack.shared(), poll, utc_offset };
+        let (store, stop) = (stack.store().clone(), CancellationToken::new());
+        let stopped = stop.clone();
+        let run = async move {
+            if let Err(error) = bcrlapi_agent::run(&config, store, stopped).await {
+                tracing::error!(%error, "the agent has ended");
+            }
+        };
+        self.agent = Some((stop, tokio::spawn(run)));
+    }
+
+    /// Starts the worker, with `python3` running `program`.
+    pub fn start_worker(&mut self, shared: &Path, program: &Path) {
+        let config = bcrlapi_worker::Config {
+            shared: shared.to_owned(),
+            once: false,
+            jobs: NonZeroUsize::MIN,
+            command: vec!["python3".to_owned(), program.display().to_string()],
+        };
+        let stop = Arc::new(Stop::default());
+        let stopped = Arc::clone(&stop);
+        let run = move || match bcrlapi_worker::run(&config, &stopped) {
+            Err(error @ WorkerError::CannotStart { .. }) => {
+                tracing::error!(%error, "install python3; the worker has ended");
+            }
+            Err(error) => tracing::error!(%error, "the worker has ended"),
+            Ok(_) => {}
+        };
+        self.worker = Some((stop, thread::spawn(run)));
+    }
+
+    /// Stops what was started. A program that runs is ended, and its job fails.
+    pub async fn stop(self) {
+        if let Some((stop, worker)) = self.worker {
+            stop.ask();
+            stop.ask();
+            // Waited for where it disturbs nobody: the agent still has to report what the worker ended.
+            let _ = tokio::task::spawn_blocking(|| worker.join()).await;
+        }
+        if let Some((stop, agent)) = self.agent {
+            stop.cancel();
+            let _ = agent.await;
+        }
+    }
+}

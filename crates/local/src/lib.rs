@@ -1,0 +1,9 @@
+//! The whole system on this computer: embedded DynamoDB and S3, a gateway that checks signatures, the three functions
+//! as they are deployed, the agent and a worker. For development, for trying things out and for tests.
+
+mod lab;
+pub mod programs;
+mod stack;
+
+pub use lab::Lab;
+pub use stack::{Principal, REGION, Stack};

@@ -1,0 +1,143 @@
+use std::fs::{self, File, TryLockError};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use bcrlapi::{Client, Signer};
+use bcrlapi_cloud::{JobStore, LocalEndpoints};
+use bcrlapi_domain::ApiName;
+use tokio_util::sync::CancellationToken;
+
+mod event;
+mod gateway;
+mod principals;
+mod signature;
+mod stores;
+
+pub use principals::Principal;
+use stores::Stores;
+
+/// The region that everything here pretends to be in.
+pub const REGION: &str = "ap-northeast-1";
+/// The name of the table, and of the bucket.
+const NAME: &str = "bcrlapi";
+
+/// The cloud's half: the API and its two stores, on loopback, with their data in one directory.
+#[derive(Debug)]
+pub struct Stack {
+    directory: PathBuf,
+    api_url: String,
+    endpoints: LocalEndpoints,
+    principals: Vec<Principal>,
+    store: JobStore,
+    stop: CancellationToken,
+    /// Holds the directory for this process; dropped last.
+    _lock: File,
+}
+
+impl Stack {
+    /// Starts with the data that the directory holds, or with none. Listens on `port` and the two after it; with 0, on
+    /// free ones. `apis` are the apis that are offered; every name where it is empty.
+    pub async fn start(directory: &Path, port: u16, apis: &[ApiName]) -> anyhow::Result<Self> {
+        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let directory = directory.canonicalize()?;
+        let lock = lock(&directory)?;
+        let principals = principals::load_or_create(&directory.join("principals.json"))?;
+        let [gateway, dynamodb, s3] = listen(port)?;
+        let endpoints = LocalEndpoints {
+            dynamodb_url: url(&dynamodb)?,
+            s3_url: url(&s3)?,
+            region: REGION.to_owned(),
+            access_key_id: principals[0].access_key_id.clone(),
+            secret_access_key: principals[0].secret_access_key.clone(),
+        };
+        let stop = CancellationToken::new();
+        Stores::open(&directory, &principals[0])?.serve(dynamodb, s3, stop.clone());
+        let store = JobStore::at_endpoints(&endpoints, NAME, NAME).await;
+        store.provision().await?;
+        let api_url = url(&gateway)?;
+        let functions = gateway::Functions {
+            submit: bcrlapi_submit::State { store: store.clone(), apis: apis.iter().cloned().collect() },
+            store: store.clone(),
+        };
+        gateway::serve(gateway, functions, principals.clone(), stop.clone())?;
+        Ok(Self { directory, api_url, endpoints, principals, store, stop, _lock: lock })
+    }
+
+    /// The API's URL.
+    pub fn api_url(&self) -> &str {
+        &self.api_url
+    }
+
+    /// Where the stack keeps its data.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The directory that stands for the lab's shared one.
+    pub fn shared(&self) -> PathBuf {
+        self.directory.join("shared")
+    }
+
+    /// The jobs in the cloud, as agent and functions see them.
+    pub fn store(&self) -> &JobStore {
+        &self.store
+    }
+
+    /// Everybody who has keys here. The first one's keys open the two stores as well.
+    pub fn principals(&self) -> &[Principal] {
+        &self.principals
+    }
+
+    /// A client that signs as this principal.
+    pub fn client(&self, principal: &Principal) -> anyhow::Result<Client> {
+        Ok(Client::new(&self.api_url, Signer::new(principal.credentials(), REGION))?)
+    }
+
+    /// The environment in which AWS SDKs, the agent and the client command use this stack.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let keys = &self.principals[0];
+        vec![
+            ("BCRLAPI_URL", self.api_url.clone()),
+            ("AWS_ACCESS_KEY_ID", keys.access_key_id.clone()),
+            ("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.clone()),
+            ("AWS_REGION", REGION.to_owned()),
+            ("AWS_ENDPOINT_URL_S3", self.endpoints.s3_url.clone()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", self.endpoints.dynamodb_url.clone()),
+            ("BCRLAPI_TABLE", NAME.to_owned()),
+            ("BCRLAPI_BUCKET", NAME.to_owned()),
+            ("BCRLAPI_SHARED", self.shared().display().to_string()),
+        ]
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Two stacks on one directory would damage each other's data.
+fn lock(directory: &Path) -> anyhow::Result<File> {
+    let file = File::create(directory.join(".lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!("{} is in use by another bcrlapi-local", directory.display()),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+fn listen(port: u16) -> anyhow::Result<[TcpListener; 3]> {
+    let bind = |offset: u16| -> anyhow::Result<TcpListener> {
+        let port = if port == 0 { 0 } else { port.checked_add(offset).context("--port is too high")? };
+        let listener = TcpListener::bind(("127.0.0.1", port));
+        let listener = listener.with_context(|| format!("cannot listen on port {port}; choose another --port"))?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    Ok([bind(0)?, bind(1)?, bind(2)?])
+}
+
+fn url(listener: &TcpListener) -> anyhow::Result<String> {
+    Ok(format!("http://{}", listener.local_addr()?))
+}

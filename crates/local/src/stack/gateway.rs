@@ -1,0 +1,82 @@
+//! What stands in front of the functions: checks the signature, finds the route, and hands the function the event that
+//! API Gateway would.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::serve::ListenerExt;
+use bcrlapi_api::{Problem, ProblemKind, Route};
+use bcrlapi_cloud::JobStore;
+use bcrlapi_edge::problem_response;
+use chrono::Utc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Principal, event, signature};
+
+/// The largest body that passes. Source: API Gateway quotas, "Payload size".
+const BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
+
+/// The three functions with what they need.
+pub(super) struct Functions {
+    pub(super) submit: bcrlapi_submit::State,
+    pub(super) store: JobStore,
+}
+
+struct Gateway {
+    functions: Functions,
+    principals: Vec<Principal>,
+}
+
+/// Serves until `stop`.
+pub(super) fn serve(
+    listener: TcpListener,
+    functions: Functions,
+    principals: Vec<Principal>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|socket| drop(socket.set_nodelay(true)));
+    let app = Router::new().fallback(answer).with_state(Arc::new(Gateway { functions, principals }));
+    tokio::spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await });
+    Ok(())
+}
+
+async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let request_id = Uuid::new_v4().to_string();
+    let answer = gateway.dispatch(request, &request_id).await;
+    let mut response = answer.unwrap_or_else(|problem| problem_response(&problem, &request_id));
+    if let Ok(id) = request_id.parse() {
+        response.headers_mut().insert("x-amzn-requestid", id);
+    }
+    response.map(|body| match body {
+        lambda_http::Body::Text(text) => Body::from(text),
+        lambda_http::Body::Binary(bytes) => Body::from(bytes),
+        _ => Body::empty(),
+    })
+}
+
+impl Gateway {
+    async fn dispatch(&self, request: Request, request_id: &str) -> Result<http::Response<lambda_http::Body>, Problem> {
+        let (parts, body) = request.into_parts();
+        let too_large =
+            |_| Problem::new(ProblemKind::RequestTooLarge, format!("the body has over {BODY_MAX_BYTES} bytes"));
+        let body = to_bytes(body, BODY_MAX_BYTES).await.map_err(too_large)?;
+        let forbidden = |reason: &str| Problem::new(ProblemKind::Forbidden, reason);
+        let caller = signature::check(&self.principals, &parts, &body, Utc::now()).map_err(forbidden)?;
+        let matched = event::match_path(parts.uri.path()).ok_or_else(|| forbidden("the API has no such path"))?;
+        let route = Route::find(&parts.method, matched.template).ok_or_else(|| {
+            let detail = format!("{} is not a method of {}", parts.method, matched.template);
+            Problem::new(ProblemKind::MethodNotAllowed, detail)
+        })?;
+        let request = event::to_lambda_request(parts, body.into(), matched, caller, request_id);
+        Ok(match route {
+            Route::Submit => bcrlapi_submit::handle(&self.functions.submit, request).await,
+            Route::Status => bcrlapi_status::handle(&self.functions.store, request, Utc::now()).await,
+            Route::Result => bcrlapi_result::handle(&self.functions.store, request, Utc::now()).await,
+        })
+    }
+}

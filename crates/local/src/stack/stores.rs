@@ -1,0 +1,78 @@
+use std::convert::Infallible;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::thread;
+
+use anyhow::anyhow;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt;
+use dynoxide::Database;
+use http::StatusCode;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s_fs::FileSystem;
+use tokio_util::sync::CancellationToken;
+use tower::{ServiceExt, service_fn};
+
+use super::Principal;
+
+/// The embedded DynamoDB and S3.
+pub(super) struct Stores {
+    database: Database,
+    s3: S3Service,
+}
+
+impl Stores {
+    pub(super) fn open(directory: &Path, principal: &Principal) -> anyhow::Result<Self> {
+        let database = directory.join("dynamodb.sqlite");
+        let database = database.to_str().ok_or_else(|| anyhow!("the path of the directory is not UTF-8"))?;
+        let objects = directory.join("s3");
+        fs::create_dir_all(&objects)?;
+        let files =
+            FileSystem::new(&objects).map_err(|error| anyhow!("cannot open {}: {error:?}", objects.display()))?;
+        let mut s3 = S3ServiceBuilder::new(files);
+        s3.set_auth(SimpleAuth::from_single(&principal.access_key_id, principal.secret_access_key.as_str()));
+        Ok(Self { database: Database::new(database)?, s3: s3.build() })
+    }
+
+    /// Serves until `stop`, on a thread of its own: the database works on the thread that asks it.
+    pub(super) fn serve(self, dynamodb: TcpListener, s3: TcpListener, stop: CancellationToken) {
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let runtime = runtime.expect("a runtime can be made");
+            runtime.block_on(async {
+                let served = tokio::try_join!(
+                    serve_dynamodb(self.database, dynamodb, stop.clone()),
+                    serve_s3(self.s3, s3, stop.clone()),
+                );
+                if let Err(error) = served {
+                    tracing::error!(%error, "the embedded stores have ended");
+                }
+            });
+        });
+    }
+}
+
+async fn serve_dynamodb(database: Database, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let served = dynoxide::server::serve_with_shutdown(listener, database, stop.cancelled_owned()).await;
+    served.map_err(|error| anyhow!(error))
+}
+
+async fn serve_s3(s3: S3Service, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|socket| drop(socket.set_nodelay(true)));
+    let service = service_fn(move |request: Request| {
+        let s3 = s3.clone();
+        async move {
+            Ok::<Response, Infallible>(match s3.oneshot(request).await {
+                Ok(response) => response.map(Body::new),
+                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")).into_response(),
+            })
+        }
+    });
+    let service = tower::make::Shared::new(service);
+    Ok(axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?)
+}
