@@ -33,7 +33,7 @@ impl Signer {
     }
 
     /// Adds date and signature to the request.
-    pub(crate) async fn sign(&self, request: &mut http::Request<Vec<u8>>) -> Result<(), ClientError> {
+    pub async fn sign(&self, request: &mut http::Request<Vec<u8>>) -> Result<(), ClientError> {
         let credentials = self.credentials.provide_credentials().await.map_err(unsigned)?;
         let identity = credentials.into();
         let params = SigningParams::builder()

@@ -4,6 +4,8 @@
 mod lab;
 pub mod programs;
 mod stack;
+mod until;
 
 pub use lab::Lab;
 pub use stack::{Principal, REGION, Stack};
+pub use until::until;

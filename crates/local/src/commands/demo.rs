@@ -7,15 +7,12 @@ use bcrlapi::Client;
 use bcrlapi_api::JobResource;
 use bcrlapi_domain::{ApiName, Outcome, Status};
 use bcrlapi_exchange::{StatusFile, layout};
-use bcrlapi_local::{Lab, Stack, programs};
+use bcrlapi_local::{Lab, Stack, programs, until};
 use serde_json::Value;
 
 use super::say;
 
 const POLL: Duration = Duration::from_millis(200);
-const LOOK_PAUSE: Duration = Duration::from_millis(10);
-/// How long one step may take.
-const STEP_LIMIT: Duration = Duration::from_secs(30);
 /// How much of a file is shown.
 const HEAD_CHARS: usize = 150;
 
@@ -88,16 +85,4 @@ fn entry_line(shared: &Path, job: &JobResource) -> Option<String> {
 /// The job, once its status is past this one.
 async fn job_past(client: &Client, job: &JobResource, status: Status) -> Option<JobResource> {
     client.job(job.uuid).await.ok().filter(|job| job.status > status)
-}
-
-/// Looks again and again until there is something, within a limit.
-async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> anyhow::Result<T> {
-    let deadline = Instant::now() + STEP_LIMIT;
-    while Instant::now() < deadline {
-        if let Some(found) = look().await {
-            return Ok(found);
-        }
-        tokio::time::sleep(LOOK_PAUSE).await;
-    }
-    bail!("waited {} s for {what}", STEP_LIMIT.as_secs())
 }

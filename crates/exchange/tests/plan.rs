@@ -1,0 +1,141 @@
+//! Every decision of the agent, one test each.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
+use bcrlapi_exchange::{Action, Entry, StatusFile, StatusSeen, View, plan, render_request};
+use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
+
+fn now() -> DateTime<Utc> {
+    id(0).request_date()
+}
+
+fn offset() -> FixedOffset {
+    "+09:00".parse().unwrap()
+}
+
+fn id(number: u64) -> JobId {
+    format!("018aef2c-7a00-7000-8000-{number:012}").parse().unwrap()
+}
+
+fn job(number: u64, state: State) -> Job {
+    let payload = Payload { size_bytes: 2, sha256: String::new() };
+    let owner = Owner::from_identity("1", "AIDA").unwrap();
+    Job { state, ..Job::requested(id(number), "soc".parse().unwrap(), owner, payload) }
+}
+
+/// A lab whose heartbeat is fresh, whose queue says this of the jobs it has, all of them delivered.
+fn lab(jobs: &[(u64, State, Option<&str>)]) -> View {
+    let mut view = View { last_heartbeat: Some(now()), ..View::default() };
+    let mut entries = Vec::new();
+    for &(number, state, entry) in jobs {
+        view.learn(job(number, state));
+        view.jobs.get_mut(&id(number)).unwrap().has_request = true;
+        entries.extend(entry.map(|fields| format!("{{\"uuid\": \"{}\", {fields}}}", id(number))));
+    }
+    see(&mut view, &format!("{{\"jobs\": [{}]}}", entries.join(", ")), now());
+    view
+}
+
+fn see(view: &mut View, text: &str, at: DateTime<Utc>) {
+    view.see_status(StatusFile::parse(text.as_bytes()).map(Some), at);
+}
+
+fn actions(view: &View) -> Vec<Action> {
+    plan(view, offset(), now())
+}
+
+const PENDING: Option<&str> = Some("\"status\": \"pending\"");
+const PROCESSING: Option<&str> = Some("\"status\": \"processing\"");
+const DONE: Option<&str> = Some("\"status\": \"done\"");
+
+#[test]
+fn a_quiet_lab_has_nothing_to_do() {
+    let view = lab(&[
+        (1, State::Pending, PENDING),
+        (2, State::Processing, PROCESSING),
+        (3, State::Done(Outcome::Succeeded), DONE),
+        (4, State::Done(Outcome::Failed), None),
+    ]);
+    assert_eq!(actions(&view), []);
+}
+
+#[test]
+fn a_new_job_is_taken_then_delivered_then_published() {
+    let mut view = lab(&[]);
+    view.inbox = vec![job(1, State::Pending)];
+    assert_eq!(actions(&view), [Action::Take(id(1))]);
+    view.learn(job(1, State::Pending));
+    assert_eq!(actions(&view), [Action::Deliver(id(1))]);
+    view.jobs.get_mut(&id(1)).unwrap().has_request = true;
+    let published = actions(&view);
+    let [Action::Publish(queue)] = published.as_slice() else { panic!("{published:?}") };
+    assert_eq!(queue.first_pending(), Some(id(1)));
+}
+
+#[test]
+fn new_entries_come_last_and_in_order() {
+    let mut view = lab(&[(3, State::Pending, None), (1, State::Pending, None)]);
+    see(&mut view, &format!("{{\"jobs\": [{{\"uuid\": \"{}\", \"status\": \"done\"}}]}}", id(9)), now());
+    let [Action::Publish(queue)] = &actions(&view)[..] else { panic!() };
+    assert_eq!(queue.entries().iter().filter_map(Entry::id).collect::<Vec<_>>(), [id(9), id(1), id(3)]);
+}
+
+#[test]
+fn an_entry_behind_the_cloud_is_put_forward_again() {
+    for (cloud, entry) in [(State::Processing, PENDING), (State::Done(Outcome::Succeeded), PROCESSING)] {
+        let [Action::Publish(queue)] = &actions(&lab(&[(1, cloud, entry)]))[..] else { panic!("{cloud:?}") };
+        assert_eq!(queue.entry(id(1)).unwrap().state(), Some(cloud));
+    }
+}
+
+#[test]
+fn the_cloud_is_told_what_the_queue_knows_more() {
+    let report =
+        |progress, message: Option<&str>| Action::Report { id: id(1), progress, message: message.map(str::to_owned) };
+    assert_eq!(actions(&lab(&[(1, State::Pending, PROCESSING)])), [report(None, None)]);
+    let talking = Some("\"status\": \"processing\", \"progress\": 7, \"message\": \"warm\"");
+    assert_eq!(actions(&lab(&[(1, State::Processing, talking)])), [report(Some(7), Some("warm"))]);
+    assert_eq!(actions(&lab(&[(1, State::Pending, DONE)])), [Action::Return(id(1))]);
+    let failed = Some("\"status\": \"failed\", \"error\": \"no memory\"");
+    assert_eq!(
+        actions(&lab(&[(1, State::Processing, failed)])),
+        [Action::Fail { id: id(1), error: "no memory".to_owned() }]
+    );
+}
+
+#[test]
+fn a_response_may_come_a_little_after_done_and_not_later() {
+    let mut view = lab(&[(1, State::Processing, DONE)]);
+    view.jobs.get_mut(&id(1)).unwrap().response_trouble = Some("no response file".to_owned());
+    let after = |seconds| plan(&view, offset(), now() + TimeDelta::seconds(seconds));
+    assert_eq!(after(9), [Action::Return(id(1))]);
+    assert_eq!(after(10), [Action::Fail { id: id(1), error: "no response file".to_owned() }]);
+}
+
+#[test]
+fn a_missing_queue_is_made_and_a_broken_one_put_aside_in_time() {
+    let mut view = lab(&[(1, State::Pending, PENDING)]);
+    view.see_status(Ok(None), now());
+    assert!(matches!(&actions(&view)[..], [Action::Publish(queue)] if queue.first_pending() == Some(id(1))));
+    see(&mut view, "{\"jobs\": [", now());
+    see(&mut view, "{\"jobs\": [{", now() + TimeDelta::seconds(5));
+    assert!(matches!(view.status, StatusSeen::Broken { since } if since == now()));
+    let after = |seconds| plan(&view, offset(), now() + TimeDelta::seconds(seconds));
+    assert_eq!(after(9), [], "somebody may be writing it just now");
+    assert_eq!(after(10), [Action::Quarantine]);
+}
+
+#[test]
+fn a_heartbeat_counts_what_is_open() {
+    let mut view =
+        lab(&[(1, State::Pending, PENDING), (2, State::Processing, PROCESSING), (3, State::Processing, PROCESSING)]);
+    view.last_heartbeat = Some(now() - TimeDelta::seconds(60));
+    assert_eq!(actions(&view), [Action::Heartbeat { pending: 1, processing: 2 }]);
+}
+
+#[test]
+fn no_body_can_put_fields_of_its_own_into_the_request_file() {
+    for body in ["1, \"api\": \"other\"", "1}, {\"a\": 1", "", "{", "\u{feff}1"] {
+        assert!(render_request(&job(1, State::Pending), body.as_bytes(), offset()).is_err(), "{body}");
+    }
+}

@@ -1,0 +1,106 @@
+//! The queue as people and scripts write it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use bcrlapi_domain::{JobId, Outcome, State};
+use bcrlapi_exchange::{Entry, StatusFile};
+
+const FIRST: &str = "018aef2c-7a00-7000-8000-000000000001";
+const SECOND: &str = "018aef2c-7a00-7000-8000-000000000002";
+
+fn id(text: &str) -> JobId {
+    text.parse().unwrap()
+}
+
+fn parse(text: &str) -> StatusFile {
+    StatusFile::parse(text.as_bytes()).unwrap()
+}
+
+fn with_entry(fields: &str) -> Entry {
+    parse(&format!("{{\"jobs\": [{{\"uuid\": \"{FIRST}\", {fields}}}]}}")).entry(id(FIRST)).unwrap().clone()
+}
+
+#[test]
+fn any_way_of_writing_it_is_read() {
+    let entry = format!("{{\"status\":\"pending\",\"uuid\":\"{FIRST}\",\"api\":\"soc\"}}");
+    for text in [
+        format!("{{\"jobs\":[{entry}]}}"),
+        format!("\u{feff}{{\r\n  \"jobs\": [\r\n\t{entry}\r\n  ]\r\n}}\r\n"),
+        format!("\n\n{{\"made by\": \"hand\", \"jobs\" : [ {entry} ] }}"),
+    ] {
+        assert_eq!(parse(&text).first_pending(), Some(id(FIRST)), "{text}");
+    }
+    for empty in ["{}", "{\"jobs\": []}", "{\"jobs\": null}"] {
+        assert_eq!(parse(empty).entries(), [], "{empty}");
+    }
+}
+
+#[test]
+fn what_is_no_queue_is_an_error() {
+    for broken in ["", "{\"jobs\": [", "[]", "null", "{\"jobs\": {}}", "{\"jobs\": []}}", "\u{0}"] {
+        assert!(StatusFile::parse(broken.as_bytes()).is_err(), "{broken:?}");
+    }
+}
+
+#[test]
+fn what_nobody_knows_is_kept_as_it_is() {
+    let text = format!(
+        "{{\"jobs\": [\n  {{\"note\": [1, null], \"uuid\": \"{FIRST}\", \"status\": \"waiting\"}},\n  \"a comment\",\n  \
+         {{\"uuid\": \"my own id\", \"status\": \"pending\"}}\n], \"version\": 3}}\n"
+    );
+    let mut file = parse(&text);
+    assert_eq!(String::from_utf8(file.render()).unwrap(), text);
+    assert_eq!(file.first_pending(), None, "neither a word nor an id that nobody knows is a turn");
+    assert!(!file.advance(id(FIRST), State::Processing, None));
+}
+
+#[test]
+fn the_first_pending_from_the_top_has_the_turn() {
+    let text = format!(
+        "{{\"jobs\": [{{\"uuid\": \"{SECOND}\", \"status\": \"done\"}}, {{\"uuid\": \"{FIRST}\", \"status\": \"pending\"}},
+          {{\"uuid\": \"{SECOND}\", \"status\": \"pending\"}}]}}"
+    );
+    let mut file = parse(&text);
+    assert_eq!(file.first_pending(), Some(id(FIRST)));
+    assert!(file.advance(id(FIRST), State::Processing, None));
+    assert_eq!(file.first_pending(), None, "the second entry of one job does not count");
+}
+
+#[test]
+fn an_entry_only_moves_forward() {
+    let mut file = parse(&format!("{{\"jobs\": [{{\"uuid\": \"{FIRST}\", \"status\": \"processing\"}}]}}"));
+    assert!(!file.advance(id(FIRST), State::Pending, None));
+    assert!(file.advance(id(FIRST), State::Done(Outcome::Failed), Some("why")));
+    assert!(!file.advance(id(FIRST), State::Done(Outcome::Succeeded), None));
+    let entry = file.entry(id(FIRST)).unwrap();
+    assert_eq!((entry.state(), entry.error().as_deref()), (Some(State::Done(Outcome::Failed)), Some("why")));
+}
+
+#[test]
+fn failed_is_read_as_done_and_failed() {
+    for fields in ["\"status\": \"failed\"", "\"status\": \"done\", \"outcome\": \"failed\""] {
+        assert_eq!(with_entry(fields).state(), Some(State::Done(Outcome::Failed)), "{fields}");
+    }
+    // Who cancels or loses a job is not for the APP server to say.
+    for fields in ["\"status\": \"done\"", "\"status\": \"done\", \"outcome\": \"canceled\""] {
+        assert_eq!(with_entry(fields).state(), Some(State::Done(Outcome::Succeeded)), "{fields}");
+    }
+}
+
+#[test]
+fn what_the_app_says_has_limits() {
+    for (written, read) in [
+        ("42", Some(42)),
+        ("42.9", Some(42)),
+        ("0", Some(0)),
+        ("100", Some(100)),
+        ("1e9", Some(100)),
+        ("-3", None),
+        ("\"50\"", None),
+    ] {
+        assert_eq!(with_entry(&format!("\"progress\": {written}")).progress(), read, "{written}");
+    }
+    let long = "電".repeat(5_000);
+    assert_eq!(with_entry(&format!("\"message\": \"{long}\"")).message().unwrap().chars().count(), 500);
+    let error = with_entry(&format!("\"error\": \"{long}end\"")).error().unwrap();
+    assert_eq!((error.chars().count(), error.ends_with("end")), (2_000, true), "of an error the end is kept");
+}

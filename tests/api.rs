@@ -1,0 +1,213 @@
+//! The HTTP contract, as a client meets it.
+
+use std::collections::BTreeSet;
+
+use bcrlapi::Signer;
+use bcrlapi_api::routes;
+use bcrlapi_domain::{JobId, Outcome, Status};
+use bcrlapi_tests::{Request, System};
+use chrono::{TimeDelta, Utc};
+use http::Method;
+use serde_json::json;
+use uuid::{NoContext, Timestamp, Uuid};
+
+/// Changes a request after it was signed.
+type Tamper = fn(&mut http::Request<Vec<u8>>);
+
+const WEEK_S: i64 = 7 * 24 * 3600;
+
+/// A job id that was never given out, made at this time.
+fn unknown_id(seconds_ago: i64) -> JobId {
+    let seconds = (Utc::now() - TimeDelta::seconds(seconds_ago)).timestamp();
+    let timestamp = Timestamp::from_unix(NoContext, seconds.cast_unsigned(), 0);
+    Uuid::new_v7(timestamp).try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_goes_from_submit_to_result() {
+    let system = System::start().await;
+    let reply = system.request(Method::POST, "/v1/apis/mock/jobs", r#"{"payload": "電池"}"#).send().await;
+    assert_eq!(reply.status, 202, "{reply:?}");
+    let job = reply.json();
+    let id: JobId = job["uuid"].as_str().unwrap().parse().unwrap();
+    assert_eq!(reply.header("location"), system.url(&routes::job(id)));
+    assert_eq!(job["links"]["self"], system.url(&routes::job(id)));
+    assert_eq!(reply.header("retry-after"), "5");
+    assert_eq!((&job["api"], &job["status"], &job["outcome"]), (&json!("mock"), &json!("pending"), &json!(null)));
+
+    let early = system.request(Method::GET, &routes::result(id), "").send().await;
+    early.assert_problem(404, "result-not-ready");
+    assert_eq!((early.header("retry-after"), early.header("cache-control")), ("5", "no-store"));
+
+    let (_agent, _worker) = (system.start_agent(), system.start_worker());
+    let done = system.reached(id, Status::Done).await;
+    assert_eq!((done.outcome, done.error.as_deref()), (Some(Outcome::Succeeded), None));
+    assert!(done.request_date <= done.finish_date.unwrap());
+
+    let result =
+        system.request(Method::GET, job["links"]["result"].as_str().unwrap().trim_start_matches(&system.url("")), "");
+    let result = result.send().await;
+    assert_eq!((result.status.as_u16(), result.header("content-type")), (200, "application/json"));
+    assert_eq!(result.json()["payload"], "電池");
+    assert_eq!(result.body, system.result(id).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_program_is_a_failed_job_with_its_stderr() {
+    let system = System::start().await;
+    let (_agent, _worker) = (system.start_agent(), system.start_worker());
+    let job = system.submit("soc", &json!({"capacity_ah": -1, "initial_soc_percent": 50, "samples": []})).await;
+    let done = system.reached(job.uuid, Status::Done).await;
+    assert_eq!(done.outcome, Some(Outcome::Failed));
+    assert_eq!(done.error.as_deref(), Some("bad input: capacity_ah must be greater than 0"));
+    let result = system.request(Method::GET, &routes::result(job.uuid), "").send().await;
+    assert_eq!(result.assert_problem(422, "job-failed").detail, "bad input: capacity_ah must be greater than 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_callers_job_looks_like_none() {
+    let system = System::start().await;
+    let (_agent, _worker) = (system.start_agent(), system.start_worker());
+    let job = system.submit("mock", &json!({})).await;
+    system.reached(job.uuid, Status::Done).await;
+    for path in [routes::job(job.uuid), routes::result(job.uuid)] {
+        let other = system.request_of(system.bob(), Method::GET, &path, "").send().await;
+        other.assert_problem(404, "no-such-job");
+        let nobodys_path = path.replace(&job.uuid.to_string(), &unknown_id(0).to_string());
+        let nobodys = system.request_of(system.bob(), Method::GET, &nobodys_path, "").send().await;
+        nobodys.assert_problem(404, "no-such-job");
+        assert_eq!(other.headers.keys().collect::<Vec<_>>(), nobodys.headers.keys().collect::<Vec<_>>());
+        assert!(system.request(Method::GET, &path, "").send().await.status.is_success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_comes_in_without_a_good_signature() {
+    let system = System::start().await;
+    let post = || system.request(Method::POST, "/v1/apis/mock/jobs?a=1&b=2", "{}");
+    assert_eq!(post().send().await.status, 202, "the request itself is good");
+
+    let unsigned = Request::new(Method::POST, &system.url("/v1/apis/mock/jobs"), "{}", None);
+    unsigned.send().await.assert_problem(403, "forbidden");
+
+    let mut forger = system.alice().clone();
+    forger.secret_access_key = system.bob().secret_access_key.clone();
+    let stranger = bcrlapi_local::Principal { access_key_id: "AKIAAAAAAAAAAAAAAAAA".into(), ..system.alice().clone() };
+    for who in [&forger, &stranger] {
+        let reply = system.request_of(who, Method::POST, "/v1/apis/mock/jobs", "{}").send().await;
+        reply.assert_problem(403, "forbidden");
+    }
+    let elsewhere = Signer::new(system.alice().credentials(), "eu-west-1");
+    let elsewhere = Request::new(Method::POST, &system.url("/v1/apis/mock/jobs"), "{}", Some(elsewhere));
+    elsewhere.send().await.assert_problem(403, "forbidden");
+
+    let tampered: [(&str, Tamper); 7] = [
+        ("body", |request| request.body_mut().push(b' ')),
+        ("path", |request| *request.uri_mut() = request.uri().to_string().replace("mock", "soc").parse().unwrap()),
+        ("query", |request| *request.uri_mut() = request.uri().to_string().replace("b=2", "b=3").parse().unwrap()),
+        ("method", |request| *request.method_mut() = Method::PUT),
+        ("signed header", |request| drop(request.headers_mut().insert("content-type", "text/plain".parse().unwrap()))),
+        ("date", |request| drop(request.headers_mut().insert("x-amz-date", "20200101T000000Z".parse().unwrap()))),
+        ("second authorization", |request| {
+            let again = request.headers()["authorization"].clone();
+            request.headers_mut().append("authorization", again);
+        }),
+    ];
+    for (what, tamper) in tampered {
+        let reply = post().send_tampered(tamper).await;
+        assert_eq!(reply.status, 403, "{what}: {reply:?}");
+        reply.assert_problem(403, "forbidden");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_get_a_clear_error() {
+    let system = System::start().await;
+    for (body, hint) in [
+        ("{\"a\": ", "EOF"),
+        ("", "EOF"),
+        ("{} {}", "trailing"),
+        ("NaN", "expected"),
+        ("{'a': 1}", "key"),
+        ("\u{feff}{}", "expected"),
+    ] {
+        let reply = system.request(Method::POST, "/v1/apis/mock/jobs", body).send().await;
+        let problem = reply.assert_problem(400, "invalid-json");
+        assert!(problem.detail.contains(hint), "{body:?}: {}", problem.detail);
+    }
+    let not_utf8 = system.request(Method::POST, "/v1/apis/mock/jobs", b"\"\xff\"".to_vec()).send().await;
+    not_utf8.assert_problem(400, "invalid-json");
+
+    for api in ["nothing", "so%2Fc", "%E9%9B%BB", &"x".repeat(300)] {
+        let path = format!("/v1/apis/{api}/jobs");
+        system.request(Method::POST, &path, "{}").send().await.assert_problem(404, "no-such-api");
+    }
+
+    let form = system.request(Method::POST, "/v1/apis/mock/jobs", "{}");
+    let form = form.header("content-type", "application/x-www-form-urlencoded").send().await;
+    form.assert_problem(415, "unsupported-media-type");
+    let charset = system.request(Method::POST, "/v1/apis/mock/jobs", "{}");
+    assert_eq!(charset.header("content-type", "application/JSON; charset=utf-8").send().await.status, 202);
+
+    let delete = system.request(Method::DELETE, &routes::job(unknown_id(0)), "").send().await;
+    delete.assert_problem(405, "method-not-allowed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_mebibytes_are_accepted_and_one_byte_more_is_not() {
+    let system = System::start().await;
+    let body = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    let limit = 4 * 1024 * 1024;
+    assert_eq!(system.request(Method::POST, "/v1/apis/mock/jobs", body(limit)).send().await.status, 202);
+    let more = system.request(Method::POST, "/v1/apis/mock/jobs", body(limit + 1)).send().await;
+    more.assert_problem(413, "request-too-large");
+    let far_more = system.request(Method::POST, "/v1/apis/mock/jobs", body(11 * 1024 * 1024)).send().await;
+    far_more.assert_problem(413, "request-too-large");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_no_answer_can_carry_is_said_to_be_too_large() {
+    let system = System::start().await;
+    let (_agent, _worker) = (system.start_agent(), system.start_worker());
+    // 4 MiB of quotes and backslashes stay under the limit as they are, and pass it once Lambda has escaped them.
+    let escaped = system.submit("mock", &json!({"payload": "\"".repeat(1_600_000)})).await;
+    let plain = system.submit("mock", &json!({"size_bytes": 6_200_000})).await;
+    let large = system.submit("mock", &json!({"size_bytes": 6_300_000})).await;
+    for (job, fits) in [(plain, true), (escaped, false), (large, false)] {
+        assert_eq!(system.reached(job.uuid, Status::Done).await.outcome, Some(Outcome::Succeeded));
+        let reply = system.request(Method::GET, &routes::result(job.uuid), "").send().await;
+        if fits {
+            assert_eq!(reply.status, 200);
+        } else {
+            reply.assert_problem(413, "result-too-large");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_older_than_a_week_is_gone() {
+    let system = System::start().await;
+    for path in [routes::job(unknown_id(WEEK_S + 60)), routes::result(unknown_id(WEEK_S + 60))] {
+        system.request(Method::GET, &path, "").send().await.assert_problem(410, "expired");
+    }
+    for path in
+        [routes::job(unknown_id(WEEK_S - 60)), "/v1/jobs/not-a-uuid".into(), "/v1/jobs/not-a-uuid/result".into()]
+    {
+        system.request(Method::GET, &path, "").send().await.assert_problem(404, "no-such-job");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_is_told_no_caller_refuses() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    let state = bcrlapi_submit::State { store: store.clone(), apis: BTreeSet::default() };
+    let request = || lambda_http::Request::new(lambda_http::Body::Text("{}".to_owned()));
+    for response in [
+        bcrlapi_submit::handle(&state, request()).await,
+        bcrlapi_status::handle(store, request(), Utc::now()).await,
+        bcrlapi_result::handle(store, request(), Utc::now()).await,
+    ] {
+        assert_eq!(response.status(), 403);
+    }
+}

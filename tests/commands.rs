@@ -1,0 +1,179 @@
+//! The commands as people use them: what they print, what they leave, how they exit.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bcrlapi_domain::Status;
+use bcrlapi_local::{programs, until};
+use bcrlapi_tests::{Process, System, binary};
+use serde_json::{Value, json};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Runs a command to its end, away from the threads that serve it.
+async fn output(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+#[track_caller]
+fn assert_exit(output: &Output, code: i32, hint: &str) {
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{stdout}{stderr}");
+    assert!(stderr.contains(hint) || stdout.contains(hint), "{hint:?} is not in:\n{stdout}{stderr}");
+}
+
+/// The state of charge that the example computes when it is run by hand.
+fn soc_by_hand(directory: &Path) -> Value {
+    let (request, response) = (directory.join("request.json"), directory.join("response.json"));
+    let input: Value = serde_json::from_str(programs::SOC_REQUEST).unwrap();
+    fs::write(&request, json!({"uuid": "by hand", "api": "soc", "input": input}).to_string()).unwrap();
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/soc/main.py");
+    let run = Command::new("python3").arg(program).args([&request, &response]).status().unwrap();
+    assert!(run.success());
+    serde_json::from_slice(&fs::read(response).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_shows_the_state_of_charge_that_the_program_computes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(binary("bcrlapi-local"));
+    demo.arg("demo").env("TMPDIR", directory.path());
+    let demo = output(demo).await;
+    assert_exit(&demo, 0, "the same as response/");
+    let shown = text(&demo.stdout);
+    for step in ["submitted", "in the lab", "\"status\": \"pending\"", "processing", "\"status\": \"done\"", "result"] {
+        assert!(shown.contains(step), "{step} is not in:\n{shown}");
+    }
+    let soc = &soc_by_hand(directory.path())["soc_percent"];
+    assert!(shown.contains(&format!("State of charge after 1200 s: {soc} %")), "{shown}");
+    fs::remove_file(directory.path().join("request.json")).unwrap();
+    fs::remove_file(directory.path().join("response.json")).unwrap();
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "the demo leaves nothing behind");
+}
+
+/// Starts `bcrlapi-local up` and waits for the environment it writes.
+async fn up(directory: &Path) -> (Process, Vec<(String, String)>) {
+    let env = directory.join("data/env");
+    let _ = fs::remove_file(&env);
+    let mut command = Command::new(binary("bcrlapi-local"));
+    let command = command.args(["up", "--port", "0", "--dir", "data"]).current_dir(directory);
+    let process = Process::start(command, directory);
+    let written = async || fs::read_to_string(&env).ok().filter(|text| text.contains("BCRLAPI_SHARED"));
+    let written = until("the env file", written).await.unwrap();
+    let line = |line: &str| {
+        let (name, value) = line.strip_prefix("export ").unwrap().split_once('=').unwrap();
+        (name.to_owned(), value.trim_matches('\'').to_owned())
+    };
+    (process, written.lines().map(line).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_keeps_its_data_and_serves_any_client() {
+    let directory = tempfile::tempdir().unwrap();
+    let (stack, env) = up(directory.path()).await;
+    let bcrlapi = |arguments: &[&str], env: &[(String, String)]| {
+        let mut command = Command::new(binary("bcrlapi"));
+        command.args(arguments).current_dir(directory.path()).envs(env.iter().cloned());
+        output(command)
+    };
+    fs::write(directory.path().join("soc.json"), programs::SOC_REQUEST).unwrap();
+    let waited = bcrlapi(&["submit", "soc", "--input", "soc.json", "--wait"], &env).await;
+    assert_exit(&waited, 0, "submitted");
+    let result: Value = serde_json::from_slice(&waited.stdout).unwrap();
+    assert_eq!(result, soc_by_hand(directory.path()));
+    let uuid = text(&waited.stderr).split_whitespace().last().unwrap().to_owned();
+
+    let second = Command::new(binary("bcrlapi-local"))
+        .args(["up", "--port", "0", "--dir", "data"])
+        .current_dir(&directory)
+        .output();
+    assert_exit(&second.unwrap(), 1, "in use by another bcrlapi-local");
+
+    let principals: Value =
+        serde_json::from_slice(&fs::read(directory.path().join("data/principals.json")).unwrap()).unwrap();
+    let mut bobs_env = env.clone();
+    bobs_env.push(("AWS_ACCESS_KEY_ID".into(), principals[1]["access_key_id"].as_str().unwrap().into()));
+    bobs_env.push(("AWS_SECRET_ACCESS_KEY".into(), principals[1]["secret_access_key"].as_str().unwrap().into()));
+    assert_exit(&bcrlapi(&["status", &uuid], &bobs_env).await, 3, "you have no job");
+
+    assert_eq!(stack.terminate().code(), Some(0));
+    let (_stack, env) = up(directory.path()).await;
+    assert_exit(&bcrlapi(&["status", &uuid], &env).await, 0, "succeeded");
+    let fetched = bcrlapi(&["result", &uuid, "-o", "result.json"], &env).await;
+    assert_exit(&fetched, 0, "written to result.json");
+    assert_eq!(fs::read(directory.path().join("result.json")).unwrap(), waited.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_checks_every_job_and_sums_up() {
+    let system = System::start().await;
+    let (_agent, _worker) = (system.start_agent(), system.start_worker());
+    let load = |arguments: &[&str]| {
+        let mut command = system.command("bcrlapi-local");
+        command.args(["load", "--every", "10ms"]).args(arguments);
+        output(command)
+    };
+    let good = load(&["--jobs", "5", "--seconds", "0.05", "--size-bytes", "50000"]).await;
+    assert_exit(&good, 0, "5 succeeded, 0 failed as asked, 0 wrong");
+    assert_exit(&load(&["--jobs", "3", "--fail-rate", "1"]).await, 0, "0 succeeded, 3 failed as asked, 0 wrong");
+    let late = load(&["--jobs", "2", "--seconds", "30", "--timeout", "100ms"]).await;
+    assert_exit(&late, 1, "0 succeeded, 0 failed as asked, 2 wrong");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clients_exit_code_says_what_happened() {
+    let system = System::start().await;
+    let (_agent, _worker) = (system.start_agent(), system.start_worker());
+    let run = |arguments: &[&str], env: &[(&str, &str)]| {
+        let mut command = system.command("bcrlapi");
+        command.args(arguments).envs(env.iter().copied());
+        output(command)
+    };
+    fs::write(system.path("fine.json"), "{}").unwrap();
+    fs::write(system.path("fails.json"), r#"{"fail_rate": 1}"#).unwrap();
+    fs::write(system.path("broken.json"), "{").unwrap();
+
+    let submitted = run(&["submit", "mock", "--input", "fine.json"], &[]).await;
+    assert_exit(&submitted, 0, "next: bcrlapi wait");
+    let uuid = text(&submitted.stdout).trim().to_owned();
+    assert_exit(&run(&["wait", &uuid], &[]).await, 0, "succeeded");
+    assert_exit(&run(&["status", &uuid], &[]).await, 0, "requested");
+    let failed = run(&["submit", "mock", "--input", "fails.json", "--wait"], &[]).await;
+    assert_exit(&failed, 1, "as it was asked to");
+    let failed_uuid = text(&failed.stderr).split_whitespace().nth(1).unwrap().to_owned();
+    assert_exit(&run(&["wait", &failed_uuid], &[]).await, 1, "failed");
+    assert_exit(&run(&["result", &failed_uuid], &[]).await, 1, "as it was asked to");
+
+    assert_exit(&run(&["submit"], &[]).await, 2, "Usage");
+    assert_exit(&run(&["submit", "mock", "--input", "missing.json"], &[]).await, 2, "missing.json");
+    assert_exit(&run(&["status", "not-a-uuid"], &[]).await, 2, "version 7 uuid");
+    assert_exit(&run(&["submit", "mock", "--input", "broken.json"], &[]).await, 3, "invalid-json");
+    let wrong_keys = [("AWS_SECRET_ACCESS_KEY", "wrong")];
+    assert_exit(&run(&["status", &uuid], &wrong_keys).await, 3, "signature does not match");
+    let nowhere = [("BCRLAPI_URL", "http://127.0.0.1:9")];
+    assert_exit(&run(&["status", &uuid], &nowhere).await, 4, "could not be reached");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_looks_once_for_cron() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let jobs = [system.submit("mock", &json!({})).await, system.submit("mock", &json!({})).await];
+    until("both entries", async || system.queue().filter(|queue| queue.entries().len() == 2)).await.unwrap();
+    let once = |command: &[&str]| {
+        let mut worker = system.command("bcrlapi-worker");
+        worker.args(["--once", "--"]).args(command);
+        output(worker)
+    };
+    let program = system.path("record.py").display().to_string();
+    assert_exit(&once(&["python3", &program]).await, 0, "1 jobs run");
+    assert_eq!(system.runs(), [jobs[0].uuid]);
+    assert_exit(&once(&["no-such-program"]).await, 1, "cannot start");
+    let failed = system.reached(jobs[1].uuid, Status::Done).await;
+    assert!(failed.error.unwrap().contains("no-such-program"));
+    assert_exit(&once(&["python3", &program]).await, 0, "0 jobs run");
+    assert_exit(&once(&[]).await, 2, "Usage");
+}

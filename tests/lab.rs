@@ -1,0 +1,198 @@
+//! The lab's side: agent, worker and the plain cron script on one directory, started, killed and started again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use bcrlapi_api::JobResource;
+use bcrlapi_domain::{JobId, Outcome, State, Status};
+use bcrlapi_exchange::{Entry, layout};
+use bcrlapi_local::until;
+use bcrlapi_tests::{Process, System};
+use http::Method;
+use serde_json::{Value, json};
+
+async fn submit_many(system: &System, count: usize, seconds: f64) -> Vec<JobResource> {
+    let mut jobs = Vec::new();
+    for number in 0..count {
+        jobs.push(system.submit("mock", &json!({"seconds": seconds, "payload": number})).await);
+    }
+    jobs
+}
+
+/// All jobs have succeeded, every program has run exactly once, and every result is the answer to its own request.
+async fn assert_all_ran_once(system: &System, jobs: &[JobResource]) {
+    for (number, job) in jobs.iter().enumerate() {
+        let done = system.reached(job.uuid, Status::Done).await;
+        assert_eq!(done.outcome, Some(Outcome::Succeeded), "{:?}", done.error);
+        let result: Value = serde_json::from_slice(&system.result(job.uuid).await).unwrap();
+        assert_eq!((&result["uuid"], &result["payload"]), (&json!(job.uuid), &json!(number)));
+    }
+    let submitted: Vec<JobId> = jobs.iter().map(|job| job.uuid).collect();
+    let mut run = system.runs();
+    run.sort_unstable();
+    assert_eq!(run, submitted, "every program ran exactly once");
+    let queue = system.queue().unwrap();
+    assert_eq!(
+        queue.entries().iter().filter_map(Entry::id).collect::<Vec<_>>(),
+        submitted,
+        "the queue keeps its order"
+    );
+    assert!(queue.entries().iter().all(|entry| entry.state().is_some_and(State::is_done)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lab_sees_the_files_of_the_specification() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    // White space, order, duplicate keys and number forms are the client's own business.
+    let body = "{\"b\" : 1.50,\n\t\"a\":[1e400 ],\"a\": \"電池 \\u96fb\"}";
+    let reply = system.request(Method::POST, &System::submit_path("mock"), body).send().await;
+    let id: JobId = reply.json()["uuid"].as_str().unwrap().parse().unwrap();
+    let entry = until("the entry", async || system.queue()?.entry(id).map(Entry::to_line)).await.unwrap();
+
+    let date = (id.request_date() + chrono::TimeDelta::hours(9)).format("%Y-%m-%dT%H:%M:%S+09:00");
+    let fields = format!(r#"{{"uuid": "{id}", "api": "mock", "status": "pending", "request_date": "{date}"}}"#);
+    assert_eq!(entry, fields);
+    let status = fs::read_to_string(system.shared(layout::STATUS)).unwrap();
+    assert_eq!(status, format!("{{\"jobs\": [\n  {fields}\n]}}\n"), "one job a line");
+    let request = fs::read_to_string(system.shared(&layout::request(id))).unwrap();
+    let expected = format!(r#"{{"uuid": "{id}", "api": "mock", "request_date": "{date}", "input": {body}}}"#);
+    assert_eq!(request.trim_end(), expected, "the client's body is embedded unchanged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_killed_in_mid_job_loses_nothing() {
+    let system = System::start().await;
+    let agent = system.start_agent();
+    let _worker = system.start_worker();
+    let mut jobs = submit_many(&system, 2, 1.0).await;
+    system.reached(jobs[0].uuid, Status::Processing).await;
+    agent.kill();
+
+    // Meanwhile the lab goes on and callers come: a job ends, another is submitted, nobody is told.
+    jobs.push(system.submit("mock", &json!({"payload": 2})).await);
+    let first_is_done = async || system.queue()?.entry(jobs[0].uuid)?.state().filter(|state| state.is_done());
+    until("the first job to be done in the lab", first_is_done).await.unwrap();
+    assert_eq!(system.client().job(jobs[0].uuid).await.unwrap().status, Status::Processing);
+
+    let agent = system.start_agent();
+    assert_all_ran_once(&system, &jobs).await;
+    assert_eq!(agent.terminate().code(), Some(0), "SIGTERM is a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_killed_again_and_again_loses_nothing() {
+    const KILLS: u32 = 12;
+    let system = System::start().await;
+    let _worker = system.start_worker();
+    let seed = std::process::id();
+    eprintln!("seed {seed}");
+    let mut random = seed;
+    let mut jobs = Vec::new();
+    for _ in 0..KILLS {
+        let agent = system.start_agent();
+        jobs.push(system.submit("mock", &json!({"seconds": 0.05, "payload": jobs.len()})).await);
+        // Not a wait for anything: the moment of the kill is to be a random one.
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        tokio::time::sleep(Duration::from_millis(u64::from(random >> 24))).await;
+        agent.kill();
+    }
+    let _agent = system.start_agent();
+    assert_all_ran_once(&system, &jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_run_ten_jobs_once_each_and_in_order() {
+    let system = System::start().await;
+    let (_agent, _one, _two) = (system.start_agent(), system.start_worker(), system.start_worker());
+    let jobs = submit_many(&system, 10, 0.2).await;
+    assert_all_ran_once(&system, &jobs).await;
+    // A program starts after its job was claimed, and claims are in order: when one starts, all before it are
+    // claimed, and of these at most the other worker's has not started yet.
+    for (start, id) in system.runs().iter().enumerate() {
+        let place = jobs.iter().position(|job| job.uuid == *id).unwrap();
+        assert!(start.abs_diff(place) <= 1, "job {place} was started as number {start}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plain_cron_script_serves_the_same_jobs() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let cron = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/app-server/cron.py");
+    let program = "while true; do python3 \"$0\" \"$1\"; sleep 0.05; done";
+    let mut shell = Command::new("sh");
+    let _cron = Process::start(shell.args(["-c", program, cron]).arg(system.shared("")), &system.path(""));
+    let good = system.submit("mock", &json!({"payload": "by cron"})).await;
+    let bad = system.submit("mock", &json!({"fail_rate": 1})).await;
+    assert_eq!(system.reached(good.uuid, Status::Done).await.outcome, Some(Outcome::Succeeded));
+    let result: Value = serde_json::from_slice(&system.result(good.uuid).await).unwrap();
+    assert_eq!(result["payload"], "by cron");
+    let bad = system.reached(bad.uuid, Status::Done).await;
+    assert_eq!(bad.outcome, Some(Outcome::Failed));
+    assert!(bad.error.unwrap().contains("as it was asked to"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_program_says_of_itself_reaches_the_caller() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let job = system.submit("mock", &json!({})).await;
+    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    let write = |fields: Value| {
+        let mut entry = json!({"uuid": job.uuid, "api": "mock", "request_date": "", "note": "mine"});
+        entry.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        fs::write(system.shared(layout::STATUS), json!({"jobs": [entry]}).to_string()).unwrap();
+    };
+    write(json!({"status": "processing", "progress": 42.7, "message": "half way"}));
+    let client = system.client();
+    let said = async || client.job(job.uuid).await.ok().filter(|job| job.progress.is_some());
+    let said = until("progress", said).await.unwrap();
+    assert_eq!((said.status, said.progress, said.message.as_deref()), (Status::Processing, Some(42), Some("half way")));
+    assert!(said.start_date.is_some());
+    write(json!({"status": "failed", "error": "no more memory"}));
+    let done = system.reached(job.uuid, Status::Done).await;
+    assert_eq!((done.outcome, done.error.as_deref()), (Some(Outcome::Failed), Some("no more memory")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_or_lost_queue_is_rebuilt() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let jobs = submit_many(&system, 2, 0.0).await;
+    let whole = async || system.queue().filter(|queue| queue.entries().len() == jobs.len());
+    until("both entries", whole).await.unwrap();
+    fs::remove_file(system.shared(layout::STATUS)).unwrap();
+    until("both entries again", whole).await.unwrap();
+
+    fs::write(system.shared(layout::STATUS), "{\"jobs\": [ oh no").unwrap();
+    until("both entries once more", whole).await.unwrap();
+    let names = fs::read_dir(system.shared(layout::REQUEST_DIR)).unwrap();
+    let names: BTreeSet<String> = names.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let kept = names.iter().find(|name| name.starts_with("status.json.corrupt-")).expect("the broken file is kept");
+    assert_eq!(fs::read_to_string(system.shared(layout::REQUEST_DIR).join(kept)).unwrap(), "{\"jobs\": [ oh no");
+
+    let _worker = system.start_worker();
+    assert_all_ran_once(&system, &jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn done_without_a_whole_response_is_a_failed_job() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let jobs = submit_many(&system, 3, 0.0).await;
+    until("the entries", async || system.queue().filter(|queue| queue.entries().len() == 3)).await.unwrap();
+    fs::write(system.shared(&layout::response(jobs[1].uuid)), "{\"half\": ").unwrap();
+    let elsewhere = system.path("secret.json");
+    fs::write(&elsewhere, "{}").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, system.shared(&layout::response(jobs[2].uuid))).unwrap();
+    let status = fs::read_to_string(system.shared(layout::STATUS)).unwrap();
+    fs::write(system.shared(layout::STATUS), status.replace("pending", "done")).unwrap();
+    for (job, reason) in jobs.iter().zip(["wrote no response file", "not valid JSON", "not a regular file"]) {
+        let done = system.reached(job.uuid, Status::Done).await;
+        assert_eq!(done.outcome, Some(Outcome::Failed));
+        assert!(done.error.as_deref().unwrap().contains(reason), "{:?}", done.error);
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of the system as a whole: real sockets, real files, real processes, embedded stores.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on fails, and says what it knows")]
+
+mod api;
+mod architecture;
+mod commands;
+mod definition;
+mod lab;

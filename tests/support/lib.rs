@@ -1,0 +1,12 @@
+//! What the system's tests stand on: a whole bcrlapi of their own, real processes, and requests of any form.
+#![allow(clippy::print_stderr, reason = "the test harness shows it where a test fails")]
+
+mod binaries;
+mod process;
+mod request;
+mod system;
+
+pub use binaries::binary;
+pub use process::Process;
+pub use request::{Reply, Request};
+pub use system::System;

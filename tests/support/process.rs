@@ -1,0 +1,51 @@
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A process that ends with the test, and whose stderr is shown if the test fails.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts the command, with its stderr in a file of `directory`.
+    pub fn start(command: &mut Command, directory: &Path) -> Self {
+        let log = directory.join(format!("{}.log", uuid::Uuid::now_v7()));
+        let stderr = File::create(&log).expect("a log file can be made");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn();
+        Self { child: child.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")), log }
+    }
+
+    /// Ends it at once, as a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it can be waited for");
+    }
+
+    /// Asks it to stop, as systemd would, and waits for its end.
+    pub fn terminate(mut self) -> ExitStatus {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
+        kill_process(pid, Signal::TERM).expect("it can be signalled");
+        self.child.wait().expect("it can be waited for")
+    }
+
+    /// What it has written to stderr so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- stderr of process {}:\n{}", self.child.id(), self.log());
+        }
+    }
+}

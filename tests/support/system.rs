@@ -1,0 +1,148 @@
+use std::ffi::OsStr;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use bcrlapi::{Client, Signer};
+use bcrlapi_api::{JobResource, routes};
+use bcrlapi_domain::{JobId, Status};
+use bcrlapi_exchange::{StatusFile, layout};
+use bcrlapi_local::{Principal, REGION, Stack, programs, until};
+use http::Method;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::request::Request;
+use crate::{Process, binary};
+
+/// A program for tests: notes the uuid and the moment of its start in `runs` beside it, then does what `mock` does.
+const RECORDING_PROGRAM: &str = r#"
+import json, os, pathlib, runpy, sys
+here = pathlib.Path(__file__).resolve().parent
+uuid = json.load(open(sys.argv[1], encoding="utf-8"))["uuid"]
+runs = os.open(here / "runs", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+os.write(runs, f"{uuid}\n".encode())
+runpy.run_path(str(here / "programs" / "app-server" / "main.py"), run_name="__main__")
+"#;
+
+/// A bcrlapi of the test's own, in a directory that goes with it: the API and its stores in this process; agents and
+/// workers as real processes, where the test starts them.
+#[derive(Debug)]
+pub struct System {
+    stack: Stack,
+    // Dropped last: the stack's files are in it.
+    directory: TempDir,
+}
+
+impl System {
+    /// Starts one that offers the apis `soc` and `mock`.
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let apis = programs::APIS.map(|api| api.parse().expect("a name of ours"));
+        let stack = Stack::start(&directory.path().join("stack"), 0, &apis).await.expect("the stack starts");
+        programs::write(&directory.path().join("programs")).expect("the programs can be written");
+        fs::write(directory.path().join("record.py"), RECORDING_PROGRAM).expect("the program can be written");
+        Self { stack, directory }
+    }
+
+    /// The stack.
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// A path in the test's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A path in the shared directory.
+    pub fn shared(&self, name: &str) -> PathBuf {
+        self.stack.shared().join(name)
+    }
+
+    /// Everybody with keys.
+    pub fn alice(&self) -> &Principal {
+        &self.stack.principals()[0]
+    }
+
+    /// Somebody else with keys.
+    pub fn bob(&self) -> &Principal {
+        &self.stack.principals()[1]
+    }
+
+    /// Alice's client.
+    pub fn client(&self) -> Client {
+        self.stack.client(self.alice()).expect("a client can be made")
+    }
+
+    /// A request signed by Alice.
+    pub fn request(&self, method: Method, path: &str, body: impl Into<Vec<u8>>) -> Request {
+        self.request_of(self.alice(), method, path, body)
+    }
+
+    /// A request signed by somebody.
+    pub fn request_of(&self, who: &Principal, method: Method, path: &str, body: impl Into<Vec<u8>>) -> Request {
+        Request::new(method, &self.url(path), body, Some(Signer::new(who.credentials(), REGION)))
+    }
+
+    /// A path of the API as a URL.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.stack.api_url())
+    }
+
+    /// Submits a job of Alice's.
+    pub async fn submit(&self, api: &str, input: &Value) -> JobResource {
+        let api = api.parse().expect("a well-formed api name");
+        self.client().submit(&api, input.to_string().into_bytes()).await.expect("the job is accepted")
+    }
+
+    /// Waits until Alice's job has got this far.
+    pub async fn reached(&self, id: JobId, status: Status) -> JobResource {
+        let client = self.client();
+        let look = async || client.job(id).await.ok().filter(|job| job.status >= status);
+        until(&format!("job {id} to be {}", status.as_str()), look).await.expect("the job gets there")
+    }
+
+    /// The job's result as the API gives it, which must be what stands in the response file.
+    pub async fn result(&self, id: JobId) -> Vec<u8> {
+        let result = self.client().result(id).await.expect("there is a result");
+        let file = fs::read(self.shared(&layout::response(id))).expect("there is a response file");
+        assert_eq!(result, file, "the result is the response file, byte for byte");
+        result
+    }
+
+    /// The queue as it is now.
+    pub fn queue(&self) -> Option<StatusFile> {
+        StatusFile::parse(&fs::read(self.shared(layout::STATUS)).ok()?).ok()
+    }
+
+    /// One of the workspace's commands, in the environment that `bcrlapi-local up` would write.
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(binary(name));
+        command.current_dir(self.directory.path()).envs(self.stack.environment());
+        command
+    }
+
+    /// Starts an agent.
+    pub fn start_agent(&self) -> Process {
+        Process::start(self.command("bcrlapi-agent").args(["--poll", "100ms"]), self.directory.path())
+    }
+
+    /// Starts a worker that runs the recording program.
+    pub fn start_worker(&self) -> Process {
+        let mut worker = self.command("bcrlapi-worker");
+        worker.args([OsStr::new("--"), OsStr::new("python3"), self.path("record.py").as_os_str()]);
+        Process::start(&mut worker, self.directory.path())
+    }
+
+    /// The jobs that the recording program has run, in the order of their starts.
+    pub fn runs(&self) -> Vec<JobId> {
+        let runs = fs::read_to_string(self.path("runs")).unwrap_or_default();
+        runs.lines().map(|uuid| uuid.parse().expect("the program notes uuids")).collect()
+    }
+
+    /// The path to submit to an api.
+    pub fn submit_path(api: &str) -> String {
+        routes::submit(&api.parse().expect("a well-formed api name"))
+    }
+}
