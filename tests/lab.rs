@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::process::Command;
 use std::time::Duration;
 
@@ -195,4 +196,110 @@ async fn done_without_a_whole_response_is_a_failed_job() {
         assert_eq!(done.outcome, Some(Outcome::Failed));
         assert!(done.error.as_deref().unwrap().contains(reason), "{:?}", done.error);
     }
+}
+
+/// A script opens status.json, the agent publishes a newer one, and only then the script writes what it has to say into
+/// the file that it holds, for this job.
+async fn write_into_the_displaced_queue(system: &System, job: &JobResource, before_write: impl AsyncFnOnce()) {
+    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    let path = system.shared(layout::STATUS);
+    let old = fs::read_to_string(&path).unwrap();
+    let mut held = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let newer = system.submit("mock", &json!({})).await;
+    until("the newer entry", async || system.queue()?.entry(newer.uuid).cloned()).await.unwrap();
+    before_write().await;
+    held.set_len(0).unwrap();
+    held.write_all(old.replace("pending", "processing").as_bytes()).unwrap();
+    drop(held);
+}
+
+async fn assert_nothing_was_lost(system: &System, job: &JobResource) {
+    let entries = async || {
+        let queue = system.queue().filter(|queue| queue.entries().len() == 2)?;
+        (queue.entry(job.uuid)?.state() == Some(State::Processing)).then_some(queue)
+    };
+    let queue = until("what the script wrote to be in the queue", entries).await.unwrap();
+    assert_eq!(queue.entries()[1].state(), Some(State::Pending), "the newer entry is still there");
+    system.reached(job.uuid, Status::Processing).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_into_a_displaced_queue_is_not_lost() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let job = system.submit("mock", &json!({})).await;
+    write_into_the_displaced_queue(&system, &job, async || ()).await;
+    assert_nothing_was_lost(&system, &job).await;
+    let is_clean = async || fs::read_dir(system.shared(layout::DISPLACED_DIR)).ok()?.next().is_none().then_some(());
+    until("the displaced queues to be removed", is_clean).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_into_a_displaced_queue_is_not_lost_even_when_the_agent_is_killed() {
+    let system = System::start().await;
+    let agent = system.start_agent();
+    let job = system.submit("mock", &json!({})).await;
+    write_into_the_displaced_queue(&system, &job, async || agent.kill()).await;
+    let _agent = system.start_agent();
+    assert_nothing_was_lost(&system, &job).await;
+}
+
+/// A script that takes no lock, serves the queue as fast as it can, and notes every run in `runs`; it rewrites
+/// status.json in place, or writes another file and renames it.
+const HASTY_SCRIPT: &str = r#"
+import json, os, sys
+shared, runs, rewrite = sys.argv[1:]
+status = f"{shared}/request/status.json"
+def read():
+    while True:
+        try:
+            return json.load(open(status, encoding="utf-8"))
+        except (ValueError, FileNotFoundError):
+            pass
+def set_status(uuid, word):
+    queue = read()
+    for job in queue["jobs"]:
+        if job["uuid"] == uuid:
+            job["status"] = word
+    name = status if rewrite == "in place" else f"{status}.mine"
+    with open(name, "w", encoding="utf-8") as file:
+        json.dump(queue, file, indent=2)
+    if name != status:
+        os.rename(name, status)
+while True:
+    for job in read()["jobs"]:
+        if job["status"] == "pending":
+            uuid = job["uuid"]
+            set_status(uuid, "processing")
+            with open(runs, "a") as file:
+                file.write(uuid + "\n")
+            request = json.load(open(f"{shared}/request/{uuid}.json", encoding="utf-8"))
+            response = {"uuid": uuid, "payload": request["input"]["payload"]}
+            json.dump(response, open(f"{shared}/response/{uuid}.json", "w"))
+            set_status(uuid, "done")
+            break
+"#;
+
+/// One hasty script beside the agent, while jobs pour in.
+async fn serve_hastily(rewrite: &str) {
+    const JOBS: usize = 40;
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    until("the queue", async || system.queue()).await.unwrap();
+    fs::write(system.path("hasty.py"), HASTY_SCRIPT).unwrap();
+    let mut script = Command::new("python3");
+    script.arg(system.path("hasty.py")).args([system.shared(""), system.path("runs")]).arg(rewrite);
+    let _script = Process::start(&mut script, &system.path(""));
+    let jobs = submit_many(&system, JOBS, 0.0).await;
+    assert_all_ran_once(&system, &jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_without_a_lock_that_rewrites_in_place_runs_every_job_once() {
+    serve_hastily("in place").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_without_a_lock_that_renames_runs_every_job_once() {
+    serve_hastily("by rename").await;
 }

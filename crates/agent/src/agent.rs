@@ -6,6 +6,7 @@ use futures::{StreamExt, stream};
 
 use crate::AgentError;
 use crate::execute::Effect;
+use crate::taken_in::TakenIn;
 
 /// The most steps that are under way at once.
 const PARALLEL_ACTIONS: usize = 16;
@@ -29,13 +30,26 @@ pub(crate) struct Agent {
     pub(crate) view: View,
     /// Which status.json the view holds.
     pub(crate) status_read: Option<Fingerprint>,
+    /// Which contents of status.json, of now and before, are in the view.
+    pub(crate) taken_in: TakenIn,
+    /// Whether the log has said that the file system cannot exchange files.
+    pub(crate) has_warned_of_rename: bool,
     /// Whether the jobs that the lab had taken before this start are in the view.
     pub(crate) is_primed: bool,
 }
 
 impl Agent {
     pub(crate) fn new(store: JobStore, directory: SharedDir, offset: FixedOffset) -> Self {
-        Self { store, directory, offset, view: View::default(), status_read: None, is_primed: false }
+        Self {
+            store,
+            directory,
+            offset,
+            view: View::default(),
+            status_read: None,
+            taken_in: TakenIn::default(),
+            has_warned_of_rename: false,
+            is_primed: false,
+        }
     }
 
     /// Looks, plans and acts until nothing is left to do or nothing moves. Fails with the first step that failed,

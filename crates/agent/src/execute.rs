@@ -19,8 +19,10 @@ pub(crate) enum Effect {
     Forgotten(JobId),
     /// The request file is there.
     Delivered(JobId),
-    /// This queue is in place.
-    Published(StatusFile, Fingerprint),
+    /// This queue is in place; or it is, but without an exchange.
+    Published { queue: StatusFile, fingerprint: Fingerprint, by_exchange: bool },
+    /// The displaced queue is gone.
+    Discarded(u64),
     /// The directory is another now than the one that was planned for.
     Outdated,
     /// The response cannot be taken yet, and why.
@@ -39,6 +41,10 @@ impl Agent {
             }
             Action::Deliver(id) => self.deliver(id).await,
             Action::Publish(queue) => self.publish(queue).await,
+            Action::Discard { inode } => {
+                self.directory.discard_displaced(inode)?;
+                Ok(Effect::Discarded(inode))
+            }
             Action::Quarantine => self.quarantine().await,
             Action::Report { id, progress, message } => {
                 let job = self.store.report(id, progress, message.as_deref(), Utc::now()).await?;
@@ -66,9 +72,20 @@ impl Agent {
                     known.has_request = true;
                 }
             }
-            Effect::Published(queue, fingerprint) => {
+            Effect::Published { queue, fingerprint, by_exchange } => {
                 self.view.status = StatusSeen::Whole(queue);
+                self.view.displaced.values_mut().for_each(|displaced| displaced.news = None);
                 self.status_read = Some(fingerprint);
+                self.taken_in.add(fingerprint);
+                if !by_exchange && !std::mem::replace(&mut self.has_warned_of_rename, true) {
+                    tracing::warn!(
+                        "this file system cannot exchange files: scripts that rewrite status.json must lock"
+                    );
+                }
+            }
+            Effect::Discarded(inode) => {
+                self.view.displaced.remove(&inode);
+                return false;
             }
             Effect::Outdated => {}
             Effect::NoResponse(id, trouble) => {
@@ -111,9 +128,13 @@ impl Agent {
             let lock = directory.lock()?;
             directory.publish_status(&lock, read, &queue).map(|published| (published, queue))
         };
-        Ok(match blocking(publish).await? {
-            (Published::InPlace(fingerprint), queue) => Effect::Published(queue, fingerprint),
-            (Published::Overtaken, _) => Effect::Outdated,
+        let (published, queue) = blocking(publish).await?;
+        Ok(match published {
+            Published::InPlace(fingerprint) => Effect::Published { queue, fingerprint, by_exchange: true },
+            Published::InPlaceWithoutExchange(fingerprint) => {
+                Effect::Published { queue, fingerprint, by_exchange: false }
+            }
+            Published::Overtaken => Effect::Outdated,
         })
     }
 

@@ -9,6 +9,7 @@ mod execute;
 mod observe;
 mod response;
 mod run;
+mod taken_in;
 mod wake;
 
 pub use error::AgentError;

@@ -9,6 +9,7 @@ impl Agent {
     /// Asks the cloud what waits for this lab; after a start, also what the lab has taken and not finished.
     pub(crate) async fn observe_cloud(&mut self) -> Result<(), AgentError> {
         if !self.is_primed {
+            self.directory.adopt_displaced(&self.directory.lock()?)?;
             let taken = readable(self.store.taken_jobs().await?);
             tracing::info!(jobs = taken.len(), "going on with the jobs that this lab has taken");
             for job in taken {
@@ -37,6 +38,25 @@ impl Agent {
             }
             self.view.see_status(seen.queue, Utc::now());
             self.status_read = seen.fingerprint;
+            seen.fingerprint.into_iter().for_each(|content| self.taken_in.add(content));
+        }
+        self.observe_displaced()
+    }
+
+    /// Looks at the displaced queues; reads those that somebody has written to since their content was taken in.
+    fn observe_displaced(&mut self) -> Result<(), AgentError> {
+        let there = self.directory.displaced()?;
+        self.view.displaced.retain(|inode, _| there.iter().any(|(other, _)| other == inode));
+        for (inode, content) in there {
+            let is_known = self.view.displaced.contains_key(&inode);
+            if !self.taken_in.contains(content) {
+                let seen = self.directory.read_displaced(inode)?;
+                seen.fingerprint.into_iter().for_each(|content| self.taken_in.add(content));
+                // One that is broken is being written just now, or never was whole: it has no news yet.
+                self.view.see_displaced(inode, seen.queue.ok().flatten(), Utc::now());
+            } else if !is_known {
+                self.view.see_displaced(inode, None, Utc::now());
+            }
         }
         Ok(())
     }

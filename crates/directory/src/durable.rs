@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags, RenameFlags};
+use rustix::io::Errno;
 
 use crate::{DirectoryError, Fingerprint};
 
@@ -34,11 +35,8 @@ pub(crate) fn open_or_create(path: &Path) -> Result<File, DirectoryError> {
 /// Writes `content` to `staged` and makes sure that it is on the disk. What stood there, from a crash, goes.
 /// The file's permissions are those of `like`, where given: an in-place writer must be able to go on.
 pub(crate) fn stage(staged: &Path, content: &[u8], like: Option<Permissions>) -> Result<Fingerprint, DirectoryError> {
+    remove(staged)?;
     let write = || -> io::Result<Fingerprint> {
-        match fs::remove_file(staged) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         let mut file = OpenOptions::new().write(true).create_new(true).open(staged)?;
         file.write_all(content)?;
         if let Some(permissions) = like {
@@ -53,10 +51,55 @@ pub(crate) fn stage(staged: &Path, content: &[u8], like: Option<Permissions>) ->
 /// Gives the staged file its name, for good: the folder is synced too.
 pub(crate) fn put_in_place(staged: &Path, path: &Path) -> Result<(), DirectoryError> {
     fs::rename(staged, path).map_err(DirectoryError::at(path))?;
+    sync_folder(path)
+}
+
+/// How a staged file's way to its place ended.
+pub(crate) enum Renamed {
+    /// It is there, and what was there before is where it was staged.
+    Done,
+    /// It is there, but what was there before is lost: the file system cannot exchange (NFS, some FUSE).
+    WithoutExchange,
+    /// It is not: the file that was there is gone, or there is one now.
+    Overtaken,
+}
+
+/// Lets the two files change places in one step, so that what was at `path` is not lost.
+pub(crate) fn exchange(staged: &Path, path: &Path) -> Result<Renamed, DirectoryError> {
+    rename_with(staged, path, RenameFlags::EXCHANGE)
+}
+
+/// Gives the staged file a name that no file has.
+pub(crate) fn rename_to_free_name(staged: &Path, path: &Path) -> Result<Renamed, DirectoryError> {
+    rename_with(staged, path, RenameFlags::NOREPLACE)
+}
+
+fn rename_with(staged: &Path, path: &Path, flags: RenameFlags) -> Result<Renamed, DirectoryError> {
+    match rustix::fs::renameat_with(CWD, staged, CWD, path, flags) {
+        Ok(()) => Ok(Renamed::Done),
+        Err(Errno::NOENT | Errno::EXIST) => Ok(Renamed::Overtaken),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::rename(staged, path).map_err(DirectoryError::at(path))?;
+            Ok(Renamed::WithoutExchange)
+        }
+        Err(error) => Err(DirectoryError::at(path)(error.into())),
+    }
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn remove(path: &Path) -> Result<(), DirectoryError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DirectoryError::at(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes sure that the names in the file's folder are on the disk.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), DirectoryError> {
     let folder = path.parent().expect("a file of the layout is in a folder");
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(DirectoryError::at(folder))
 }
 
 fn is_link(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+    error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }

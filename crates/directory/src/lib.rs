@@ -2,8 +2,9 @@
 //!
 //! Guarantees: a file of ours appears whole or not at all, and survives a power cut once a call has returned;
 //! no symbolic link is followed and nothing but a regular file is read; status.json is replaced only while
-//! the lock is held and only if it still is the file that was read.
+//! the lock is held, only if it still is the file that was read, and so that what it held until then is not lost.
 
+mod displaced;
 mod durable;
 mod error;
 mod fingerprint;

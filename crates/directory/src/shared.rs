@@ -13,9 +13,9 @@ pub struct SharedDir {
 }
 
 impl SharedDir {
-    /// Opens the directory and makes `request/` and `response/` where they are missing.
+    /// Opens the directory and makes its folders where they are missing.
     pub fn open(root: &Path) -> Result<Self, DirectoryError> {
-        for folder in [layout::REQUEST_DIR, layout::RESPONSE_DIR] {
+        for folder in [layout::REQUEST_DIR, layout::DISPLACED_DIR, layout::RESPONSE_DIR] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(DirectoryError::at(&folder))?;
         }

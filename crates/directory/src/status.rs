@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bcrlapi_exchange::{BrokenStatus, StatusFile, layout};
 
+use crate::durable::Renamed;
 use crate::{DirectoryError, Fingerprint, Lock, SharedDir, durable};
 
 /// The largest status.json that is read: some 400,000 jobs.
@@ -27,8 +28,11 @@ pub struct SeenStatus {
 /// How a try to replace status.json ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
-    /// It is in place, with this fingerprint.
+    /// It is in place; what was there before lingers among the displaced.
     InPlace(Fingerprint),
+    /// It is in place, but this file system cannot exchange files: a script without a lock that wrote in the moment
+    /// of the rename has lost what it wrote.
+    InPlaceWithoutExchange(Fingerprint),
     /// Somebody else was quicker, and nothing was written: look again.
     Overtaken,
 }
@@ -47,7 +51,11 @@ impl SharedDir {
 
     /// Reads status.json.
     pub fn read_status(&self) -> Result<SeenStatus, DirectoryError> {
-        let path = self.path(layout::STATUS);
+        self.read_queue(layout::STATUS)
+    }
+
+    pub(crate) fn read_queue(&self, name: &str) -> Result<SeenStatus, DirectoryError> {
+        let path = self.path(name);
         let Some(file) = durable::open_regular(&path)? else {
             return Ok(SeenStatus { queue: Ok(None), fingerprint: None });
         };
@@ -60,24 +68,51 @@ impl SharedDir {
         Ok(SeenStatus { queue: StatusFile::parse(&bytes).map(Some), fingerprint: Some(Fingerprint::of(&metadata)) })
     }
 
-    /// Replaces status.json, durably and in one step, if it still is the file that was read.
-    ///
-    /// The last look and the rename are two calls, so a writer that takes no lock can still come in between. The
-    /// place for the atomic exchange that closes this gap is here.
+    /// Replaces status.json, durably and in one step, if it still is the file that was read. Between this last look
+    /// and the replacement somebody may write who takes no lock, and may go on for as long as the old file is open:
+    /// so the two files change places, and the old one lingers among the displaced.
     pub fn publish_status(
         &self,
-        _lock: &Lock,
+        lock: &Lock,
         read: Option<Fingerprint>,
         queue: &StatusFile,
     ) -> Result<Published, DirectoryError> {
-        let (staged, path) = (self.path(layout::STATUS_STAGED), self.path(layout::STATUS));
-        let permissions = fs::symlink_metadata(&path).ok().map(|metadata| metadata.permissions());
-        let ours = durable::stage(&staged, &queue.render(), permissions)?;
         if self.status_fingerprint()? != read {
             return Ok(Published::Overtaken);
         }
-        durable::put_in_place(&staged, &path)?;
-        Ok(Published::InPlace(ours))
+        self.adopt_displaced(lock)?;
+        let (staged, path) = (self.path(layout::STATUS_STAGED), self.path(layout::STATUS));
+        let permissions = fs::symlink_metadata(&path).ok().map(|metadata| metadata.permissions());
+        let ours = durable::stage(&staged, &queue.render(), permissions)?;
+        let published = match self.place_status(read) {
+            Ok(Renamed::Done) => {
+                self.adopt_displaced(lock)?;
+                Published::InPlace(ours)
+            }
+            Ok(Renamed::WithoutExchange) => Published::InPlaceWithoutExchange(ours),
+            Ok(Renamed::Overtaken) => {
+                durable::remove(&staged)?;
+                return Ok(Published::Overtaken);
+            }
+            Err(error) => {
+                durable::remove(&staged)?;
+                return Err(error);
+            }
+        };
+        durable::sync_folder(&path)?;
+        Ok(published)
+    }
+
+    /// Gives the staged queue its place. Where this fails, or somebody was quicker, the staged file is still ours.
+    fn place_status(&self, read: Option<Fingerprint>) -> Result<Renamed, DirectoryError> {
+        let (staged, path) = (self.path(layout::STATUS_STAGED), self.path(layout::STATUS));
+        if self.status_fingerprint()? != read {
+            return Ok(Renamed::Overtaken);
+        }
+        match read {
+            Some(_) => durable::exchange(&staged, &path),
+            None => durable::rename_to_free_name(&staged, &path),
+        }
     }
 
     /// Puts a status.json that cannot be read aside under the name that `time` makes.
@@ -101,7 +136,7 @@ impl SharedDir {
                 Ok(Some(mut queue)) => {
                     let Some(answer) = change(&mut queue) else { return Ok(None) };
                     match self.publish_status(&lock, seen.fingerprint, &queue)? {
-                        Published::InPlace(_) => return Ok(Some(answer)),
+                        Published::InPlace(_) | Published::InPlaceWithoutExchange(_) => return Ok(Some(answer)),
                         Published::Overtaken => "somebody else keeps rewriting it".clone_into(&mut last_trouble),
                     }
                 }

@@ -10,6 +10,8 @@ pub const RESPONSE_DIR: &str = "response";
 pub const STATUS: &str = "request/status.json";
 /// Where a new queue is made ready before it takes the queue's place.
 pub const STATUS_STAGED: &str = "request/.status.json.staged";
+/// Where queues linger that were displaced by newer ones: a script that had one open may still write to it.
+pub const DISPLACED_DIR: &str = "request/.displaced";
 /// The advisory lock (flock) that whoever rewrites the queue should hold meanwhile.
 pub const STATUS_LOCK: &str = "request/.status.lock";
 
@@ -31,4 +33,14 @@ pub fn response(id: JobId) -> String {
 /// Where a queue that nobody can read is kept for people to look at; `time` as in `20261122T093000Z`.
 pub fn status_corrupt(time: &str) -> String {
     format!("{STATUS}.corrupt-{time}")
+}
+
+/// The place of a displaced queue. An inode's number is no other file's as long as the file is there.
+pub fn displaced(inode: u64) -> String {
+    format!("{DISPLACED_DIR}/{inode}.json")
+}
+
+/// The inode's number in a name in [`DISPLACED_DIR`].
+pub fn displaced_inode(file_name: &str) -> Option<u64> {
+    file_name.strip_suffix(".json")?.parse().ok()
 }

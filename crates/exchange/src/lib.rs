@@ -16,7 +16,7 @@ mod spaced_json;
 mod status_file;
 mod view;
 
-pub use plan::{Action, BROKEN_GRACE, HEARTBEAT_INTERVAL, RESPONSE_GRACE, plan};
+pub use plan::{Action, BROKEN_GRACE, DISPLACED_LINGER, HEARTBEAT_INTERVAL, RESPONSE_GRACE, plan};
 pub use request_file::render_request;
 pub use status_file::{BrokenStatus, Entry, StatusFile};
-pub use view::{LabJob, StatusSeen, View};
+pub use view::{Displaced, LabJob, StatusSeen, View};

@@ -1,13 +1,15 @@
 use bcrlapi_domain::{JobId, Outcome, State};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
-use crate::view::{LabJob, StatusSeen, View};
+use crate::view::{Displaced, LabJob, StatusSeen, View};
 use crate::{Entry, StatusFile};
 
 /// How long a file that cannot be read may be one that somebody is just writing.
 pub const BROKEN_GRACE: TimeDelta = TimeDelta::seconds(10);
 /// How long a response may follow the `done` that announces it.
 pub const RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(10);
+/// How long a displaced queue is kept after its last news: a script that had it open is through by then.
+pub const DISPLACED_LINGER: TimeDelta = TimeDelta::seconds(10);
 /// How often the cloud is told that this lab is alive.
 pub const HEARTBEAT_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 
@@ -21,6 +23,11 @@ pub enum Action {
     Deliver(JobId),
     /// Put this queue in the place of the one that was read.
     Publish(StatusFile),
+    /// Remove a displaced queue in which there has been no news for a while.
+    Discard {
+        /// Its inode's number.
+        inode: u64,
+    },
     /// Put a status.json that stays broken aside, for people to look at.
     Quarantine,
     /// Tell the cloud that the program runs, and what it says of itself.
@@ -72,6 +79,9 @@ pub fn plan(view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Vec<Action>
             actions.extend(view.jobs.values().filter_map(|known| report(known, file.entry(known.job.id)?, now)));
         }
     }
+    let is_over = |displaced: &Displaced| displaced.news.is_none() && now - displaced.quiet_since >= DISPLACED_LINGER;
+    let over = view.displaced.iter().filter(|(_, displaced)| is_over(displaced));
+    actions.extend(over.map(|(&inode, _)| Action::Discard { inode }));
     if view.last_heartbeat.is_none_or(|last| now - last >= HEARTBEAT_INTERVAL) {
         let (pending, processing) = view.open_counts();
         actions.push(Action::Heartbeat { pending, processing });
@@ -79,7 +89,8 @@ pub fn plan(view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Vec<Action>
     actions
 }
 
-/// The queue with every job this lab has in it, none of them behind what the cloud knows; nothing if it is so already.
+/// The queue with every job this lab has in it, none of them behind what the cloud or a displaced queue knows;
+/// nothing if it is so already.
 fn publish(file: Option<&StatusFile>, view: &View, offset: FixedOffset) -> Option<Action> {
     let is_missing = |known: &LabJob| {
         known.has_request && !known.job.state.is_done() && file.is_none_or(|file| file.entry(known.job.id).is_none())
@@ -88,7 +99,10 @@ fn publish(file: Option<&StatusFile>, view: &View, offset: FixedOffset) -> Optio
         let entry = file.and_then(|file| file.entry(known.job.id)?.state());
         entry.is_some_and(|entry| entry.is_behind(known.job.state))
     };
-    if file.is_some() && !view.jobs.values().any(|known| is_missing(known) || is_behind(known)) {
+    let news: Vec<&StatusFile> = view.displaced.values().filter_map(|displaced| displaced.news.as_ref()).collect();
+    let is_needed =
+        file.is_none() || !news.is_empty() || view.jobs.values().any(|known| is_missing(known) || is_behind(known));
+    if !is_needed {
         return None;
     }
     let mut merged = file.cloned().unwrap_or_default();
@@ -98,6 +112,9 @@ fn publish(file: Option<&StatusFile>, view: &View, offset: FixedOffset) -> Optio
         } else {
             merged.advance(known.job.id, known.job.state, known.job.error.as_deref());
         }
+    }
+    for news in news {
+        merged.absorb(news);
     }
     Some(Action::Publish(merged))
 }

@@ -95,6 +95,22 @@ impl StatusFile {
         self.entries.iter().enumerate().find_map(first_of_its_job)
     }
 
+    /// Takes over what the other queue knows more: entries this one lacks, and entries that are further there. Says
+    /// whether that changed anything. A state is a maximum, so neither order nor repetition matters.
+    pub fn absorb(&mut self, other: &Self) -> bool {
+        let mut has_changed = false;
+        for entry in &other.entries {
+            let Some(id) = entry.id() else { continue };
+            match self.index.get(&id) {
+                None => self.push(entry.clone()),
+                Some(&position) if self.entries[position].is_behind(entry) => self.entries[position] = entry.clone(),
+                Some(_) => continue,
+            }
+            has_changed = true;
+        }
+        has_changed
+    }
+
     /// Moves the job's entry forward to `state`; says whether that changed anything. Never moves it back.
     pub fn advance(&mut self, id: JobId, state: State, error: Option<&str>) -> bool {
         let Some(&position) = self.index.get(&id) else { return false };
@@ -154,6 +170,10 @@ impl Entry {
     /// What the APP says of the job: at most [`limits::MESSAGE_MAX_CHARS`], the beginning of it.
     pub fn message(&self) -> Option<String> {
         Some(self.text("message")?.chars().take(limits::MESSAGE_MAX_CHARS).collect())
+    }
+
+    fn is_behind(&self, other: &Self) -> bool {
+        self.state().zip(other.state()).is_some_and(|(state, other)| state.is_behind(other))
     }
 
     /// The entry as one line of status.json.

@@ -15,6 +15,8 @@ pub struct View {
     pub jobs: BTreeMap<JobId, LabJob>,
     /// The queue, as it was last read.
     pub status: StatusSeen,
+    /// The queues that were displaced by newer ones and linger, by their inode's number.
+    pub displaced: BTreeMap<u64, Displaced>,
     /// When the cloud was last told that this lab is alive.
     pub last_heartbeat: Option<DateTime<Utc>>,
 }
@@ -45,6 +47,15 @@ pub enum StatusSeen {
     },
     /// The queue.
     Whole(StatusFile),
+}
+
+/// A queue that a publish has displaced. A script that had it open may write to it for some time.
+#[derive(Debug)]
+pub struct Displaced {
+    /// Since when it has had no news.
+    pub quiet_since: DateTime<Utc>,
+    /// What was written to it after it had last been read, and is not in the queue yet.
+    pub news: Option<StatusFile>,
 }
 
 impl LabJob {
@@ -83,6 +94,11 @@ impl View {
             let done = file.entry(*id).and_then(Entry::state).is_some_and(State::is_done);
             known.done_since = if done { known.done_since.or(Some(now)) } else { None };
         }
+    }
+
+    /// Takes in a look at a displaced queue: with news, or for the first time, or to say that they are in the queue.
+    pub fn see_displaced(&mut self, inode: u64, news: Option<StatusFile>, now: DateTime<Utc>) {
+        self.displaced.insert(inode, Displaced { quiet_since: now, news });
     }
 
     /// How many of the lab's jobs are pending and how many processing, as the cloud last said.

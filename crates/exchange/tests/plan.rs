@@ -126,6 +126,25 @@ fn a_missing_queue_is_made_and_a_broken_one_put_aside_in_time() {
 }
 
 #[test]
+fn news_in_a_displaced_queue_comes_into_the_queue_and_then_it_goes() {
+    let mut view = lab(&[(1, State::Pending, PENDING), (2, State::Pending, PENDING)]);
+    let news = format!("{{\"jobs\": [{{\"uuid\": \"{}\", \"status\": \"processing\", \"by\": \"me\"}}]}}", id(1));
+    view.see_displaced(7, Some(StatusFile::parse(news.as_bytes()).unwrap()), now());
+    view.see_displaced(8, None, now() - TimeDelta::seconds(10));
+    let planned = actions(&view);
+    let [Action::Publish(queue), Action::Discard { inode: 8 }] = &planned[..] else { panic!("{planned:?}") };
+    assert_eq!(queue.entries().len(), 2);
+    assert!(queue.entry(id(1)).unwrap().to_line().contains("\"by\": \"me\""), "the entry comes whole");
+
+    view.status = StatusSeen::Whole(queue.clone());
+    view.see_displaced(7, None, now());
+    view.displaced.remove(&8);
+    let after = |seconds| plan(&view, offset(), now() + TimeDelta::seconds(seconds));
+    assert!(!after(9).contains(&Action::Discard { inode: 7 }), "the script may still be writing");
+    assert!(after(10).contains(&Action::Discard { inode: 7 }));
+}
+
+#[test]
 fn a_heartbeat_counts_what_is_open() {
     let mut view =
         lab(&[(1, State::Pending, PENDING), (2, State::Processing, PROCESSING), (3, State::Processing, PROCESSING)]);

@@ -104,3 +104,14 @@ fn what_the_app_says_has_limits() {
     let error = with_entry(&format!("\"error\": \"{long}end\"")).error().unwrap();
     assert_eq!((error.chars().count(), error.ends_with("end")), (2_000, true), "of an error the end is kept");
 }
+
+#[test]
+fn a_queue_absorbs_what_another_knows_more() {
+    let entry = |id: &str, status: &str| format!("{{\"uuid\": \"{id}\", \"status\": \"{status}\"}}");
+    let mut file = parse(&format!("{{\"jobs\": [{}]}}", entry(FIRST, "processing")));
+    let other = parse(&format!("{{\"jobs\": [{}, {}, 5]}}", entry(FIRST, "pending"), entry(SECOND, "done")));
+    assert!(file.absorb(&other));
+    let states: Vec<_> = file.entries().iter().map(Entry::state).collect();
+    assert_eq!(states, [Some(State::Processing), Some(State::Done(Outcome::Succeeded))]);
+    assert!(!file.absorb(&other), "to absorb it again changes nothing");
+}
