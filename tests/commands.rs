@@ -153,6 +153,9 @@ async fn the_clients_exit_code_says_what_happened() {
     assert_exit(&run(&["submit", "mock", "--input", "broken.json"], &[]).await, 3, "invalid-json");
     let wrong_keys = [("AWS_SECRET_ACCESS_KEY", "wrong")];
     assert_exit(&run(&["status", &uuid], &wrong_keys).await, 3, "signature does not match");
+    for url in ["", "/prod", "127.0.0.1:9000", "http://127.0.0.1:9000/?a"] {
+        assert_exit(&run(&["status", &uuid, "--url", url], &[]).await, 2, "URL");
+    }
     let nowhere = [("BCRLAPI_URL", "http://127.0.0.1:9")];
     assert_exit(&run(&["status", &uuid], &nowhere).await, 4, "could not be reached");
 }
@@ -169,11 +172,92 @@ async fn the_worker_looks_once_for_cron() {
         output(worker)
     };
     let program = system.path("record.py").display().to_string();
-    assert_exit(&once(&["python3", &program]).await, 0, "1 jobs run");
+    assert_exit(&once(&["python3", &program]).await, 0, "ran 1 job(s)");
     assert_eq!(system.runs(), [jobs[0].uuid]);
     assert_exit(&once(&["no-such-program"]).await, 1, "cannot start");
     let failed = system.reached(jobs[1].uuid, Status::Done).await;
     assert!(failed.error.unwrap().contains("no-such-program"));
-    assert_exit(&once(&["python3", &program]).await, 0, "0 jobs run");
+    assert_exit(&once(&["python3", &program]).await, 0, "ran 0 job(s)");
     assert_exit(&once(&[]).await, 2, "Usage");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_whose_output_nobody_reads_still_learns_the_uuid() {
+    let system = System::start().await;
+    fs::write(system.path("fine.json"), "{}").unwrap();
+    let mut submit = system.command("bcrlapi");
+    submit.args(["submit", "mock", "--input", "fine.json"]).stdout(fs::File::create("/dev/full").unwrap());
+    assert_exit(&output(submit).await, 2, "submitted ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_written_stops_nobody() {
+    let system = System::start().await;
+    let full = || fs::File::create("/dev/full").unwrap();
+    let mut agent = system.command("bcrlapi-agent");
+    let mut agent = agent.args(["--poll", "100ms"]).stderr(full()).spawn().unwrap();
+    let job = system.submit("mock", &json!({})).await;
+    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    let mut worker = system.command("bcrlapi-worker");
+    worker.args(["--once", "--", "python3"]).arg(system.path("record.py")).stderr(full());
+    assert_exit(&output(worker).await, 0, "ran 1 job(s)");
+    assert!(system.reached(job.uuid, Status::Done).await.has_succeeded());
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_runs_as_many_jobs_as_it_is_told_and_finishes_them_when_asked_to_stop() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let worker = system.start_worker_with(&["--jobs", "2"]);
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        jobs.push(system.submit("mock", &json!({"gate": "open"})).await);
+    }
+    until("two programs at once", async || (system.runs().len() == 2).then_some(())).await.unwrap();
+    worker.ask_to_stop();
+    fs::write(system.path("open"), "").unwrap();
+    assert_eq!(worker.wait().code(), Some(0));
+    assert_eq!(system.runs().len(), 2, "it has taken no more");
+    for job in &jobs[..2] {
+        assert!(system.reached(job.uuid, Status::Done).await.has_succeeded());
+    }
+    assert_eq!(system.client().job(jobs[2].uuid).await.unwrap().status, Status::Pending);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_ends_its_program_when_asked_twice() {
+    let system = System::start().await;
+    let (_agent, worker) = (system.start_agent(), system.start_worker());
+    let job = system.submit("mock", &json!({"gate": "never"})).await;
+    until("the program to run", async || system.runs().first().copied()).await.unwrap();
+    worker.ask_to_stop();
+    let stops = async || worker.log().contains("finishing what runs").then_some(());
+    until("the worker to hear it", stops).await.unwrap();
+    assert_eq!(worker.terminate().code(), Some(0));
+    let done = system.reached(job.uuid, Status::Done).await;
+    assert!(done.error.unwrap().contains("the worker was stopped"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_says_why_a_program_failed() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    for (program, reason) in [
+        ("exit 0", "wrote no response file"),
+        ("exit 3", "exited with code 3"),
+        ("kill -9 $$", "ended by signal 9"),
+        ("yes too much | head -c 100000 >&2; echo the reason >&2; exit 1", "the reason"),
+        ("sleep 60 & echo a child holds stderr >&2; exit 1", "a child holds stderr"),
+    ] {
+        let job = system.submit("mock", &json!({})).await;
+        until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+        let mut worker = system.command("bcrlapi-worker");
+        worker.args(["--once", "--", "sh", "-c", program]);
+        worker.stderr(std::process::Stdio::null());
+        assert_exit(&output(worker).await, 0, "ran 1 job(s)");
+        let error = system.reached(job.uuid, Status::Done).await.error.unwrap();
+        assert!(error.contains(reason) && error.chars().count() <= 2_000, "{program}: {error}");
+    }
 }

@@ -24,8 +24,8 @@ fn the_template_defines_the_table_that_the_code_creates() {
     assert_eq!((&ttl["AttributeName"], &ttl["Enabled"]), (&TABLE.ttl_attribute.into(), &true.into()));
 
     let index = |index: &Index| {
-        let keys = Value::Sequence(vec![key(index.hash_key, "HASH"), key(index.range_key, "RANGE")]);
-        (Value::from(index.name), keys, Value::from("ALL"))
+        let keys = Value::Sequence(vec![key(index.name, "HASH"), key(TABLE.hash_key, "RANGE")]);
+        (Value::from(index.name), keys, Value::from(index.projection))
     };
     let deployed = table["GlobalSecondaryIndexes"].as_sequence().unwrap().iter();
     let deployed = deployed.map(|index| {
@@ -33,7 +33,7 @@ fn the_template_defines_the_table_that_the_code_creates() {
     });
     assert_eq!(deployed.collect::<Vec<_>>(), TABLE.indexes.iter().map(index).collect::<Vec<_>>());
 
-    let mut attributes: Vec<_> = TABLE.indexes.iter().map(|index| index.hash_key).chain([TABLE.hash_key]).collect();
+    let mut attributes: Vec<_> = TABLE.indexes.iter().map(|index| index.name).chain([TABLE.hash_key]).collect();
     attributes.sort_unstable();
     let deployed = table["AttributeDefinitions"].as_sequence().unwrap().iter();
     let mut deployed: Vec<_> = deployed

@@ -6,3 +6,4 @@ mod architecture;
 mod commands;
 mod definition;
 mod lab;
+mod store;

@@ -3,10 +3,12 @@
 
 mod binaries;
 mod process;
+mod proxy;
 mod request;
 mod system;
 
 pub use binaries::binary;
 pub use process::Process;
+pub use proxy::slow_proxy;
 pub use request::{Reply, Request};
 pub use system::System;

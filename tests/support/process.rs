@@ -27,11 +27,21 @@ impl Process {
         self.child.wait().expect("it can be waited for");
     }
 
-    /// Asks it to stop, as systemd would, and waits for its end.
-    pub fn terminate(mut self) -> ExitStatus {
+    /// Asks it to stop, as systemd would.
+    pub fn ask_to_stop(&self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
         kill_process(pid, Signal::TERM).expect("it can be signalled");
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("it can be waited for")
+    }
+
+    /// Asks it to stop and waits for its end.
+    pub fn terminate(self) -> ExitStatus {
+        self.ask_to_stop();
+        self.wait()
     }
 
     /// What it has written to stderr so far.

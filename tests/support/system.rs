@@ -6,7 +6,7 @@ use std::process::Command;
 use bcrlapi::{Client, Signer};
 use bcrlapi_api::{JobResource, routes};
 use bcrlapi_domain::{JobId, Status};
-use bcrlapi_exchange::{StatusFile, layout};
+use bcrlapi_exchange::{Queue, layout};
 use bcrlapi_local::{Principal, REGION, Stack, programs, until};
 use http::Method;
 use serde_json::Value;
@@ -15,13 +15,16 @@ use tempfile::TempDir;
 use crate::request::Request;
 use crate::{Process, binary};
 
-/// A program for tests: notes the uuid and the moment of its start in `runs` beside it, then does what `mock` does.
+/// A program for tests: notes the job's uuid in `runs` beside it, waits for the file that the request names as its
+/// `gate`, if it names one, and then does what `mock` does.
 const RECORDING_PROGRAM: &str = r#"
-import json, os, pathlib, runpy, sys
+import json, os, pathlib, runpy, sys, time
 here = pathlib.Path(__file__).resolve().parent
-uuid = json.load(open(sys.argv[1], encoding="utf-8"))["uuid"]
+request = json.load(open(sys.argv[1], encoding="utf-8"))
 runs = os.open(here / "runs", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-os.write(runs, f"{uuid}\n".encode())
+os.write(runs, f"{request['uuid']}\n".encode())
+while "gate" in request["input"] and not (here / request["input"]["gate"]).exists():
+    time.sleep(0.01)
 runpy.run_path(str(here / "programs" / "app-server" / "main.py"), run_name="__main__")
 "#;
 
@@ -112,8 +115,8 @@ impl System {
     }
 
     /// The queue as it is now.
-    pub fn queue(&self) -> Option<StatusFile> {
-        StatusFile::parse(&fs::read(self.shared(layout::STATUS)).ok()?).ok()
+    pub fn queue(&self) -> Option<Queue> {
+        Queue::parse(&fs::read(self.shared(layout::STATUS)).ok()?).ok()
     }
 
     /// One of the workspace's commands, in the environment that `bcrlapi-local up` would write.
@@ -125,13 +128,24 @@ impl System {
 
     /// Starts an agent.
     pub fn start_agent(&self) -> Process {
-        Process::start(self.command("bcrlapi-agent").args(["--poll", "100ms"]), self.directory.path())
+        self.start_agent_with(&[])
+    }
+
+    /// Starts an agent with some of its environment changed.
+    pub fn start_agent_with(&self, environment: &[(&str, &str)]) -> Process {
+        let mut agent = self.command("bcrlapi-agent");
+        Process::start(agent.args(["--poll", "100ms"]).envs(environment.iter().copied()), self.directory.path())
     }
 
     /// Starts a worker that runs the recording program.
     pub fn start_worker(&self) -> Process {
+        self.start_worker_with(&[])
+    }
+
+    /// Starts a worker that runs the recording program, with more arguments.
+    pub fn start_worker_with(&self, arguments: &[&str]) -> Process {
         let mut worker = self.command("bcrlapi-worker");
-        worker.args([OsStr::new("--"), OsStr::new("python3"), self.path("record.py").as_os_str()]);
+        worker.args(arguments).args([OsStr::new("--"), OsStr::new("python3"), self.path("record.py").as_os_str()]);
         Process::start(&mut worker, self.directory.path())
     }
 

@@ -1,15 +1,23 @@
+use std::collections::BTreeSet;
+
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::{Fingerprint, SharedDir};
-use bcrlapi_exchange::{View, plan};
-use chrono::{FixedOffset, Utc};
+use bcrlapi_domain::JobId;
+use bcrlapi_exchange::{Action, View, plan};
+use chrono::{DateTime, FixedOffset, Utc};
 use futures::{StreamExt, stream};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::AgentError;
+use crate::backoff::Backoff;
 use crate::execute::Effect;
+use crate::response;
 use crate::taken_in::TakenIn;
 
-/// The most steps that are under way at once.
+/// The most steps of one plan that are under way at once.
 const PARALLEL_ACTIONS: usize = 16;
+/// The most responses that are uploaded at once.
+const PARALLEL_UPLOADS: usize = 16;
 /// The most plans that one round carries out. A new job needs three: take, deliver, publish.
 const PLANS_PER_ROUND: u32 = 16;
 
@@ -34,9 +42,17 @@ pub(crate) struct Agent {
     pub(crate) taken_in: TakenIn,
     /// Whether the log has said that the file system cannot exchange files.
     pub(crate) has_warned_of_rename: bool,
-    /// Whether the jobs that the lab had taken before this start are in the view.
-    pub(crate) is_primed: bool,
+    /// When the view was last compared with all that the lab has taken; `None` after anything has failed, since a
+    /// step may have had its effect all the same.
+    pub(crate) compared_at: Option<DateTime<Utc>>,
+    backoff: Backoff,
+    /// A response may take long to upload: nothing else waits for it.
+    uploads: JoinSet<(JobId, Result<Effect, AgentError>)>,
+    uploading: BTreeSet<JobId>,
 }
+
+/// What an upload that has ended came to.
+pub(crate) type Uploaded = Result<(JobId, Result<Effect, AgentError>), JoinError>;
 
 impl Agent {
     pub(crate) fn new(store: JobStore, directory: SharedDir, offset: FixedOffset) -> Self {
@@ -48,40 +64,102 @@ impl Agent {
             status_read: None,
             taken_in: TakenIn::default(),
             has_warned_of_rename: false,
-            is_primed: false,
+            compared_at: None,
+            backoff: Backoff::default(),
+            uploads: JoinSet::new(),
+            uploading: BTreeSet::new(),
         }
     }
 
-    /// Looks, plans and acts until nothing is left to do or nothing moves. Fails with the first step that failed,
-    /// after the others were done.
+    /// Looks, plans and acts until nothing is left to do or nothing moves. A step that fails is logged and tried again
+    /// later; it is an error only if it was not possible to look.
     pub(crate) async fn round(&mut self, look: Look) -> Result<(), AgentError> {
-        if look == Look::Everywhere || !self.is_primed {
+        if look == Look::Everywhere {
             self.observe_cloud().await?;
         }
         for _ in 0..PLANS_PER_ROUND {
-            self.observe_directory()?;
-            if !self.carry_out_plan().await? {
+            self.observe_directory().await?;
+            if !self.carry_out_plan().await {
                 break;
             }
         }
         Ok(())
     }
 
+    /// Waits for the next upload to end; for ever, if there is none.
+    pub(crate) async fn next_upload(&mut self) -> Uploaded {
+        match self.uploads.join_next().await {
+            Some(uploaded) => uploaded,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes in what an upload came to.
+    pub(crate) fn conclude_upload(&mut self, uploaded: Uploaded) {
+        let (id, result) = uploaded.expect("an upload neither panics nor is aborted while somebody waits for it");
+        self.uploading.remove(&id);
+        self.conclude(&upload_name(id), result);
+    }
+
+    /// Waits for all uploads that are under way.
+    pub(crate) async fn finish_uploads(&mut self) {
+        while let Some(uploaded) = self.uploads.join_next().await {
+            self.conclude_upload(uploaded);
+        }
+    }
+
     /// Carries out one plan; says whether anything moved, so that another look is worth while.
-    async fn carry_out_plan(&mut self) -> Result<bool, AgentError> {
-        let actions = plan(&self.view, self.offset, Utc::now());
+    async fn carry_out_plan(&mut self) -> bool {
+        let now = Utc::now();
+        let mut actions = plan(&self.view, self.offset, now);
+        actions.retain(|action| !self.backoff.holds_back(&action.to_string(), now));
+        actions.retain(|action| match action {
+            Action::Return { id, is_last_try } => {
+                self.start_upload(*id, *is_last_try);
+                false
+            }
+            _ => true,
+        });
         let agent = &*self;
-        let execute = |action| async move { agent.execute(action).await };
-        let effects: Vec<Result<Effect, AgentError>> =
-            stream::iter(actions).map(execute).buffer_unordered(PARALLEL_ACTIONS).collect().await;
+        let execute = |action: Action| async move { (action.to_string(), agent.execute(action).await) };
+        let results: Vec<_> = stream::iter(actions).map(execute).buffer_unordered(PARALLEL_ACTIONS).collect().await;
         let mut has_moved = false;
-        let mut first_error = None;
-        for effect in effects {
-            match effect {
-                Ok(effect) => has_moved |= self.apply(effect),
-                Err(error) => drop(first_error.get_or_insert(error)),
+        for (name, result) in results {
+            has_moved |= self.conclude(&name, result);
+        }
+        has_moved
+    }
+
+    /// Takes in what a step came to; says whether anything moved.
+    fn conclude(&mut self, name: &str, result: Result<Effect, AgentError>) -> bool {
+        match result {
+            Ok(effect) => {
+                self.backoff.succeeded(name);
+                self.apply(effect)
+            }
+            Err(error) => {
+                tracing::warn!(step = name, %error, "a step failed; trying it again later");
+                self.backoff.failed(name.to_owned(), Utc::now());
+                self.compared_at = None;
+                false
             }
         }
-        first_error.map_or(Ok(has_moved), Err)
     }
+
+    fn start_upload(&mut self, id: JobId, is_last_try: bool) {
+        if self.uploading.len() < PARALLEL_UPLOADS && self.uploading.insert(id) {
+            let (store, directory) = (self.store.clone(), self.directory.clone());
+            self.uploads.spawn(async move { (id, response::give_back(&store, directory, id, is_last_try).await) });
+        }
+    }
+
+    /// Forgets what only old jobs needed.
+    pub(crate) fn forget_old(&mut self, now: DateTime<Utc>) {
+        self.view.jobs.retain(|id, _| !id.is_expired(now));
+        self.backoff.forget_old(now);
+    }
+}
+
+fn upload_name(id: JobId) -> String {
+    Action::Return { id, is_last_try: false }.to_string()
 }

@@ -1,15 +1,14 @@
 //! Carrying out one action: what it does to the world, and what that teaches the view.
 
 use bcrlapi_cloud::{Heartbeat, StoreError};
-use bcrlapi_directory::{Fingerprint, Published};
+use bcrlapi_directory::{DirectoryError, Fingerprint, Published};
 use bcrlapi_domain::{Job, JobId};
-use bcrlapi_exchange::{Action, StatusFile, StatusSeen, render_request};
+use bcrlapi_exchange::{Action, Queue, layout, render_request};
 use chrono::{DateTime, Utc};
 use tokio::task::spawn_blocking;
 
 use crate::AgentError;
 use crate::agent::Agent;
-use crate::response;
 
 /// What an action has come to.
 pub(crate) enum Effect {
@@ -20,15 +19,22 @@ pub(crate) enum Effect {
     /// The request file is there.
     Delivered(JobId),
     /// This queue is in place; or it is, but without an exchange.
-    Published { queue: StatusFile, fingerprint: Fingerprint, by_exchange: bool },
+    Published { queue: Queue, fingerprint: Fingerprint, by_exchange: bool },
     /// The displaced queue is gone.
     Discarded(u64),
     /// The directory is another now than the one that was planned for.
     Outdated,
-    /// The response cannot be taken yet, and why.
-    NoResponse(JobId, String),
+    /// There is no whole response yet.
+    NoResponseYet,
     /// The cloud knows that the lab is alive.
-    Beaten(DateTime<Utc>),
+    HeartbeatRecorded(DateTime<Utc>),
+}
+
+impl Effect {
+    /// What the cloud has answered about a job.
+    pub(crate) fn learned(id: JobId, job: Option<Job>) -> Self {
+        job.map_or(Self::Forgotten(id), Self::Learned)
+    }
 }
 
 impl Agent {
@@ -37,27 +43,28 @@ impl Agent {
             Action::Take(id) => {
                 let taken = self.store.take(id).await?;
                 tracing::info!(uuid = %id, taken = taken.is_some(), "take");
-                Ok(learned(id, taken))
+                Ok(Effect::learned(id, taken))
             }
-            Action::Deliver(id) => self.deliver(id).await,
+            Action::Deliver(job) => self.deliver(job).await,
             Action::Publish(queue) => self.publish(queue).await,
             Action::Discard { inode } => {
-                self.directory.discard_displaced(inode)?;
+                let directory = self.directory.clone();
+                blocking(move || directory.discard_displaced(inode)).await?;
                 Ok(Effect::Discarded(inode))
             }
             Action::Quarantine => self.quarantine().await,
             Action::Report { id, progress, message } => {
                 let job = self.store.report(id, progress, message.as_deref(), Utc::now()).await?;
                 tracing::info!(uuid = %id, progress, "processing");
-                Ok(learned(id, job))
+                Ok(Effect::learned(id, job))
             }
-            Action::Return(id) => self.give_back(id).await,
+            Action::Return { .. } => unreachable!("a response is uploaded beside the plan"),
             Action::Fail { id, error } => self.fail(id, &error).await,
             Action::Heartbeat { pending, processing } => {
                 let now = Utc::now();
                 let agent_version = env!("CARGO_PKG_VERSION");
-                self.store.beat(&Heartbeat { last_sync: now, agent_version, pending, processing }).await?;
-                Ok(Effect::Beaten(now))
+                self.store.record_heartbeat(&Heartbeat { last_sync: now, agent_version, pending, processing }).await?;
+                Ok(Effect::HeartbeatRecorded(now))
             }
         }
     }
@@ -73,10 +80,10 @@ impl Agent {
                 }
             }
             Effect::Published { queue, fingerprint, by_exchange } => {
-                self.view.status = StatusSeen::Whole(queue);
+                self.view.see_status(Ok(Some(queue)), Utc::now());
                 self.view.displaced.values_mut().for_each(|displaced| displaced.news = None);
                 self.status_read = Some(fingerprint);
-                self.taken_in.add(fingerprint);
+                self.taken_in.extend(Some(fingerprint));
                 if !by_exchange && !std::mem::replace(&mut self.has_warned_of_rename, true) {
                     tracing::warn!(
                         "this file system cannot exchange files: scripts that rewrite status.json must lock"
@@ -87,24 +94,19 @@ impl Agent {
                 self.view.displaced.remove(&inode);
                 return false;
             }
-            Effect::Outdated => {}
-            Effect::NoResponse(id, trouble) => {
-                if let Some(known) = self.view.jobs.get_mut(&id) {
-                    known.response_trouble = Some(trouble);
-                }
-                return false;
-            }
-            Effect::Beaten(now) => {
+            Effect::HeartbeatRecorded(now) => {
                 self.view.last_heartbeat = Some(now);
                 return false;
             }
+            Effect::Outdated => {}
+            Effect::NoResponseYet => return false,
         }
         true
     }
 
-    async fn deliver(&self, id: JobId) -> Result<Effect, AgentError> {
-        let Some(known) = self.view.jobs.get(&id) else { return Ok(Effect::Forgotten(id)) };
-        let body = match self.store.read_request(id, &known.job.request).await {
+    async fn deliver(&self, job: Job) -> Result<Effect, AgentError> {
+        let id = job.id;
+        let body = match self.store.read_request(id, &job.request).await {
             Ok(Some(body)) => body,
             Ok(None) => return self.fail(id, "the request's body is gone; submit it again").await,
             Err(error @ StoreError::Damaged { .. }) => {
@@ -113,16 +115,16 @@ impl Agent {
             }
             Err(error) => return Err(error.into()),
         };
-        let Ok(content) = render_request(&known.job, &body, self.offset) else {
+        let Ok(content) = render_request(&job, &body, self.offset) else {
             return self.fail(id, "the request's body is not JSON; submit it again").await;
         };
         let directory = self.directory.clone();
         blocking(move || directory.write_request(id, &content)).await?;
-        tracing::info!(uuid = %id, api = %known.job.api, "delivered");
+        tracing::info!(uuid = %id, api = %job.api, "delivered");
         Ok(Effect::Delivered(id))
     }
 
-    async fn publish(&self, queue: StatusFile) -> Result<Effect, AgentError> {
+    async fn publish(&self, queue: Queue) -> Result<Effect, AgentError> {
         let (directory, read) = (self.directory.clone(), self.status_read);
         let publish = move || {
             let lock = directory.lock()?;
@@ -139,40 +141,25 @@ impl Agent {
     }
 
     async fn quarantine(&self) -> Result<Effect, AgentError> {
-        let directory = self.directory.clone();
-        let time = Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
-        tracing::error!(time, "status.json stays broken: keeping it as status.json.corrupt-{{time}} and rebuilding it");
-        blocking(move || directory.quarantine_status(&directory.lock()?, &time)).await?;
+        let (directory, read) = (self.directory.clone(), self.status_read);
+        let kept = layout::status_corrupt(&Utc::now().format("%Y%m%dT%H%M%SZ").to_string());
+        let name = kept.clone();
+        if blocking(move || directory.quarantine_status(&directory.lock()?, read, &name)).await? {
+            tracing::error!(kept, "status.json stayed broken: put it aside, and rebuilding it");
+        }
         Ok(Effect::Outdated)
-    }
-
-    async fn give_back(&self, id: JobId) -> Result<Effect, AgentError> {
-        let directory = self.directory.clone();
-        let checked = blocking(move || Ok(response::check(&directory, id))).await?;
-        let (file, payload) = match checked {
-            Ok(whole) => whole,
-            Err(trouble) => return Ok(Effect::NoResponse(id, trouble.to_string())),
-        };
-        self.store.put_response(id, file.into(), &payload).await?;
-        let job = self.store.succeed(id, &payload, Utc::now()).await?;
-        tracing::info!(uuid = %id, bytes = payload.size_bytes, "done");
-        Ok(learned(id, job))
     }
 
     async fn fail(&self, id: JobId, error: &str) -> Result<Effect, AgentError> {
         let job = self.store.fail(id, error, Utc::now()).await?;
         tracing::warn!(uuid = %id, error, "failed");
-        Ok(learned(id, job))
+        Ok(Effect::learned(id, job))
     }
 }
 
-fn learned(id: JobId, job: Option<Job>) -> Effect {
-    job.map_or(Effect::Forgotten(id), Effect::Learned)
-}
-
 /// Work on files, away from the threads that wait for the network.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, bcrlapi_directory::DirectoryError> + Send + 'static,
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DirectoryError> + Send + 'static,
 ) -> Result<T, AgentError> {
     Ok(spawn_blocking(work).await.expect("file work does not panic")?)
 }

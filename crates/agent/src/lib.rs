@@ -1,9 +1,10 @@
 //! The sync agent: mirrors the jobs in the cloud and the lab's shared directory, over outbound connections only.
 //!
-//! It observes, plans, executes and sleeps. All decisions are [`bcrlapi_exchange::plan`]'s; what is here looks and does.
-//! It may be killed at any instruction: whatever it knows is in the cloud or in the directory.
+//! It observes, plans, executes and sleeps. What to do next is [`bcrlapi_exchange::plan`]'s to say; what is here looks and
+//! does. It may be killed at any instruction: whatever it knows is in the cloud or in the directory.
 
 mod agent;
+mod backoff;
 mod error;
 mod execute;
 mod observe;
@@ -12,5 +13,5 @@ mod run;
 mod taken_in;
 mod wake;
 
-pub use error::AgentError;
+use error::AgentError;
 pub use run::{Config, run};

@@ -1,5 +1,6 @@
 //! The `bcrlapi-agent` command.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+/// How long file work that is under way may hold up the end of the process.
+const HUNG_WORK_LIMIT: Duration = Duration::from_secs(1);
 
 /// Mirrors the jobs in the cloud and a lab's shared directory.
 ///
@@ -30,7 +34,7 @@ struct Args {
     #[arg(long, env = "BCRLAPI_BUCKET", value_name = "NAME")]
     bucket: String,
     /// The pause between two looks for new jobs.
-    #[arg(long, env = "BCRLAPI_POLL", default_value = "2s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "BCRLAPI_POLL", default_value = "2s", value_name = "TIME", value_parser = parse_poll)]
     poll: Duration,
     /// The lab's offset from UTC, for the dates in its files.
     #[arg(
@@ -43,15 +47,29 @@ struct Args {
     utc_offset: FixedOffset,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A log that cannot be written is no reason to stop.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
+    let runtime = tokio::runtime::Runtime::new()?;
+    let ended = runtime.block_on(run(args));
+    // A file system that hangs would hold up the stop for ever.
+    runtime.shutdown_timeout(HUNG_WORK_LIMIT);
+    ended
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config { shared: args.shared, poll: args.poll, utc_offset: args.utc_offset };
     let store = JobStore::from_env(&args.table, &args.bucket).await;
-    bcrlapi_agent::run(&config, store, stop_on_signal()?).await?;
-    Ok(())
+    Ok(bcrlapi_agent::run(&config, store, stop_on_signal()?).await?)
+}
+
+/// Shorter would only cost money; longer, and the lab looks dead and responses are judged late.
+fn parse_poll(text: &str) -> Result<Duration, String> {
+    const RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(1);
+    let poll = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if RANGE.contains(&poll) { Ok(poll) } else { Err("it must be between 100ms and 1m".to_owned()) }
 }
 
 /// A token that SIGTERM and SIGINT cancel.

@@ -1,69 +1,124 @@
+use std::collections::BTreeSet;
+
 use bcrlapi_cloud::StoreError;
-use bcrlapi_domain::Job;
-use chrono::Utc;
+use bcrlapi_directory::{Fingerprint, SeenStatus};
+use bcrlapi_domain::JobId;
+use bcrlapi_exchange::QueueSeen;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::{StreamExt, stream};
 
 use crate::AgentError;
 use crate::agent::Agent;
+use crate::execute::blocking;
+
+/// How often the view is compared with all that the lab has taken, where nothing has failed.
+const COMPARE_INTERVAL: TimeDelta = TimeDelta::seconds(60);
+/// The most rows that are read at once.
+const PARALLEL_READS: usize = 16;
+
+/// What a look at the directory gave.
+struct Seen {
+    requests: BTreeSet<JobId>,
+    /// `None` where status.json is the one that the view holds.
+    status: Option<SeenStatus>,
+    displaced: Vec<(u64, Fingerprint)>,
+}
 
 impl Agent {
-    /// Asks the cloud what waits for this lab; after a start, also what the lab has taken and not finished.
+    /// Asks the cloud what waits for this lab, and now and then whether the view still holds all that the lab has taken.
     pub(crate) async fn observe_cloud(&mut self) -> Result<(), AgentError> {
-        if !self.is_primed {
-            self.directory.adopt_displaced(&self.directory.lock()?)?;
-            let taken = readable(self.store.taken_jobs().await?);
-            tracing::info!(jobs = taken.len(), "going on with the jobs that this lab has taken");
-            for job in taken {
-                self.view.learn(job);
-            }
-            self.is_primed = true;
-        }
-        self.view.inbox = readable(self.store.inbox().await?);
         let now = Utc::now();
-        self.view.jobs.retain(|id, _| !id.is_expired(now));
+        // First the inbox: a job that is taken in between is then in one of the two answers, or in both.
+        self.view.inbox = self.store.inbox(now).await?;
+        if self.compared_at.is_none_or(|last| now - last >= COMPARE_INTERVAL) {
+            self.compare(now).await?;
+            self.compared_at = Some(now);
+        }
+        self.forget_old(now);
         Ok(())
     }
 
-    /// Looks at the files; reads status.json only if it is another than the one the view holds.
-    pub(crate) fn observe_directory(&mut self) -> Result<(), AgentError> {
-        for (id, known) in &mut self.view.jobs {
-            if !known.job.state.is_done() {
-                known.has_request = self.directory.has_request(*id);
+    /// Reads the rows of the taken jobs that the view lacks (after a start, or after a step whose answer was lost), and of
+    /// the open jobs of the view that are not among the taken ones.
+    async fn compare(&mut self, now: DateTime<Utc>) -> Result<(), AgentError> {
+        let directory = self.directory.clone();
+        blocking(move || directory.adopt_displaced(&directory.lock()?)).await?;
+        let taken = BTreeSet::from_iter(self.store.taken_jobs(now).await?);
+        let open = self.view.jobs.values().filter(|known| !known.job.state.is_done()).map(|known| known.job.id);
+        let in_doubt: Vec<JobId> = taken.symmetric_difference(&open.collect()).copied().collect();
+        let store = &self.store;
+        let read = |id| async move { (id, store.job(id).await) };
+        let rows: Vec<_> = stream::iter(in_doubt).map(read).buffer_unordered(PARALLEL_READS).collect().await;
+        for (id, row) in rows {
+            match row {
+                Ok(Some(job)) => self.view.learn(job),
+                Ok(None) => self.view.forget(id),
+                Err(error @ StoreError::Damaged { .. }) => tracing::error!(%error, "leaving out a job"),
+                Err(error) => return Err(error.into()),
             }
         }
-        let there = self.directory.status_fingerprint()?;
-        if there.is_none() || there != self.status_read {
-            let seen = self.directory.read_status()?;
-            if let Err(broken) = &seen.queue {
-                tracing::warn!(%broken, "cannot read status.json; somebody may be writing it just now");
-            }
-            self.view.see_status(seen.queue, Utc::now());
-            self.status_read = seen.fingerprint;
-            seen.fingerprint.into_iter().for_each(|content| self.taken_in.add(content));
-        }
-        self.observe_displaced()
+        Ok(())
     }
 
-    /// Looks at the displaced queues; reads those that somebody has written to since their content was taken in.
-    fn observe_displaced(&mut self) -> Result<(), AgentError> {
-        let there = self.directory.displaced()?;
+    /// Looks at the files; reads those that somebody has written since they were last read.
+    pub(crate) async fn observe_directory(&mut self) -> Result<(), AgentError> {
+        let seen = self.look_at_directory().await?;
+        for (id, known) in &mut self.view.jobs {
+            known.has_request = seen.requests.contains(id);
+        }
+        if let Some(status) = seen.status {
+            if let Err(error) = &status.queue {
+                tracing::warn!(%error, "cannot read status.json; somebody may be writing it just now");
+            }
+            self.view.see_status(status.queue, Utc::now());
+            self.warn_of_unknown_words();
+            self.status_read = status.fingerprint;
+            self.taken_in.extend(status.fingerprint);
+        }
+        self.observe_displaced(seen.displaced).await
+    }
+
+    async fn look_at_directory(&self) -> Result<Seen, AgentError> {
+        let open = self.view.jobs.values().filter(|known| !known.job.state.is_done());
+        let open: Vec<JobId> = open.map(|known| known.job.id).collect();
+        let (directory, status_read) = (self.directory.clone(), self.status_read);
+        let look = move || {
+            directory.make_folders()?;
+            let status = directory.status_fingerprint()?;
+            let is_known = status.is_some() && status == status_read;
+            Ok(Seen {
+                requests: open.into_iter().filter(|&id| directory.has_request(id)).collect(),
+                status: if is_known { None } else { Some(directory.read_status()?) },
+                displaced: directory.displaced()?,
+            })
+        };
+        blocking(look).await
+    }
+
+    async fn observe_displaced(&mut self, there: Vec<(u64, Fingerprint)>) -> Result<(), AgentError> {
         self.view.displaced.retain(|inode, _| there.iter().any(|(other, _)| other == inode));
         for (inode, content) in there {
-            let is_known = self.view.displaced.contains_key(&inode);
             if !self.taken_in.contains(content) {
-                let seen = self.directory.read_displaced(inode)?;
-                seen.fingerprint.into_iter().for_each(|content| self.taken_in.add(content));
+                let directory = self.directory.clone();
+                let seen = blocking(move || directory.read_displaced(inode)).await?;
+                self.taken_in.extend(seen.fingerprint);
                 // One that is broken is being written just now, or never was whole: it has no news yet.
                 self.view.see_displaced(inode, seen.queue.ok().flatten(), Utc::now());
-            } else if !is_known {
+            } else if !self.view.displaced.contains_key(&inode) {
                 self.view.see_displaced(inode, None, Utc::now());
             }
         }
         Ok(())
     }
-}
 
-/// The jobs that can be read. A damaged row waits for the operator and holds up nobody else's job.
-fn readable(jobs: Vec<Result<Job, StoreError>>) -> Vec<Job> {
-    let warn = |error: &StoreError| tracing::error!(%error, "leaving out a job");
-    jobs.into_iter().filter_map(|job| job.inspect_err(warn).ok()).collect()
+    /// A script that writes another word than the three would wait for ever.
+    fn warn_of_unknown_words(&self) {
+        let QueueSeen::Whole(queue) = &self.view.status else { return };
+        for known in self.view.jobs.values().filter(|known| !known.job.state.is_done()) {
+            let id = known.job.id;
+            if queue.entry(id).is_some_and(|entry| entry.state().is_none()) {
+                tracing::warn!(uuid = %id, "the status in status.json is none of pending, processing, done, failed");
+            }
+        }
+    }
 }

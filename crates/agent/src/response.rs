@@ -1,4 +1,4 @@
-//! Whether a response file is one whole JSON document, and what S3 is to be told of it.
+//! A response's way back: is the file one whole JSON document, then upload it, then the job is done.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -6,60 +6,103 @@ use std::str;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::{DirectoryError, SharedDir};
 use bcrlapi_domain::{JobId, Payload};
+use chrono::Utc;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
+use tokio::task::spawn_blocking;
+
+use crate::AgentError;
+use crate::execute::Effect;
 
 /// The largest response that is taken: what S3 accepts in one piece.
 const RESPONSE_MAX_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+const READ_BYTES: usize = 64 * 1024;
+
+/// What a look at a response file gave.
+pub(crate) enum Checked {
+    /// One whole JSON document; the file is at its start.
+    Whole(File, Payload),
+    /// Nothing that can be taken, and that is the program's doing.
+    Unusable(Unusable),
+}
 
 /// Why a response file cannot be taken; text for the caller.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ResponseTrouble {
+pub(crate) enum Unusable {
     #[error("the program set the job to done but wrote no response file")]
     Missing,
     #[error("the response file is not valid JSON: {0}")]
-    NotJson(#[from] serde_json::Error),
+    NotJson(serde_json::Error),
+    #[error("the response file is not UTF-8")]
+    NotUtf8,
     #[error("the response file has {0} bytes; at most {RESPONSE_MAX_BYTES} are taken")]
     TooLarge(u64),
     #[error("the response is not a regular file")]
     NotAFile,
-    #[error("the response file could not be read: {0}")]
-    Unreadable(String),
 }
 
-/// Reads the job's response file once, in bounded memory; gives it back at its start.
-pub(crate) fn check(directory: &SharedDir, id: JobId) -> Result<(File, Payload), ResponseTrouble> {
-    let mut file = directory.open_response(id)?.ok_or(ResponseTrouble::Missing)?;
-    let size_bytes = file.metadata()?.len();
+/// Uploads the job's response and records that it has succeeded. Without a whole response nothing happens, or on the last
+/// try the job fails.
+pub(crate) async fn give_back(
+    store: &JobStore,
+    directory: SharedDir,
+    id: JobId,
+    is_last_try: bool,
+) -> Result<Effect, AgentError> {
+    let checked = spawn_blocking(move || check(&directory, id)).await.expect("file work does not panic")?;
+    let job = match checked {
+        Checked::Whole(file, payload) => {
+            store.put_response(id, &file, &payload).await?;
+            tracing::info!(uuid = %id, bytes = payload.size_bytes, "done");
+            store.succeed(id, &payload, Utc::now()).await?
+        }
+        Checked::Unusable(reason) if is_last_try => {
+            tracing::warn!(uuid = %id, %reason, "failed");
+            store.fail(id, &reason.to_string(), Utc::now()).await?
+        }
+        Checked::Unusable(_) => return Ok(Effect::NoResponseYet),
+    };
+    Ok(Effect::learned(id, job))
+}
+
+/// Reads the job's response file once, in bounded memory.
+fn check(directory: &SharedDir, id: JobId) -> Result<Checked, AgentError> {
+    let mut file = match directory.open_response(id) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(Checked::Unusable(Unusable::Missing)),
+        Err(DirectoryError::NotAFile(_)) => return Ok(Checked::Unusable(Unusable::NotAFile)),
+        Err(error) => return Err(error.into()),
+    };
+    let unreadable = |source| AgentError::Response { id, source };
+    let size_bytes = file.metadata().map_err(unreadable)?.len();
     if size_bytes > RESPONSE_MAX_BYTES {
-        return Err(ResponseTrouble::TooLarge(size_bytes));
+        return Ok(Checked::Unusable(Unusable::TooLarge(size_bytes)));
     }
-    let mut watched =
-        Watched { inner: BufReader::new(&file), hasher: Sha256::new(), size_bytes: 0, unfinished: Vec::new() };
-    let mut json = serde_json::Deserializer::from_reader(BufReader::new(&mut watched));
-    serde::Deserialize::deserialize(&mut json).map(|IgnoredAny| ())?;
+    match measure(&file) {
+        Ok(payload) => {
+            file.rewind().map_err(unreadable)?;
+            Ok(Checked::Whole(file, payload))
+        }
+        Err(error) => match error.io_error_kind() {
+            None => Ok(Checked::Unusable(Unusable::NotJson(error))),
+            Some(io::ErrorKind::InvalidData) => Ok(Checked::Unusable(Unusable::NotUtf8)),
+            Some(_) => Err(unreadable(error.into())),
+        },
+    }
+}
+
+/// Size and digest of one whole JSON document.
+fn measure(file: &File) -> Result<Payload, serde_json::Error> {
+    let mut watched = Watched { inner: file, hasher: Sha256::new(), size_bytes: 0, unfinished: Vec::new() };
+    let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(READ_BYTES, &mut watched));
+    IgnoredAny::deserialize(&mut json)?;
     json.end()?;
     drop(json);
-    let payload = watched.into_payload();
-    file.rewind()?;
-    Ok((file, payload))
-}
-
-impl From<DirectoryError> for ResponseTrouble {
-    fn from(error: DirectoryError) -> Self {
-        match error {
-            DirectoryError::NotAFile(_) => Self::NotAFile,
-            other => Self::Unreadable(other.to_string()),
-        }
-    }
-}
-
-impl From<io::Error> for ResponseTrouble {
-    fn from(error: io::Error) -> Self {
-        Self::Unreadable(error.to_string())
-    }
+    Ok(watched.into_payload())
 }
 
 /// Hashes and counts what passes, and lets through nothing but UTF-8, which a JSON reader that skips values
@@ -117,7 +160,10 @@ mod tests {
         let directory = SharedDir::open(root.path()).unwrap();
         let id = ID.parse().unwrap();
         fs::write(directory.path(&bcrlapi_exchange::layout::response(id)), content).unwrap();
-        check(&directory, id).map(|(_, payload)| payload).map_err(|trouble| trouble.to_string())
+        match check(&directory, id).unwrap() {
+            Checked::Whole(_, payload) => Ok(payload),
+            Checked::Unusable(reason) => Err(reason.to_string()),
+        }
     }
 
     #[test]

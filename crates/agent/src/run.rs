@@ -8,13 +8,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Look};
+use crate::backoff::pause_between_rounds;
 use crate::wake::FileEvents;
 
-/// The longest pause after repeated failures.
-const BACKOFF_MAX: Duration = Duration::from_mins(1);
 /// The shortest pause between two looks at the directory, however often files change.
 const EVENT_PAUSE: Duration = Duration::from_millis(10);
-/// How long a round may go on after a stop was asked for. Dropping it then loses nothing.
+/// How long a round and its uploads may go on after a stop was asked for. Dropping them then loses nothing.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// The agent's settings.
@@ -53,35 +52,23 @@ async fn keep_in_sync(agent: &mut Agent, events: &FileEvents, poll: Duration, st
         }
         if let Err(error) = agent.round(look).await {
             failures += 1;
-            next_poll = Instant::now() + backoff(poll, failures);
-            tracing::warn!(%error, failures, "this round failed; trying again");
+            next_poll = Instant::now() + pause_between_rounds(failures).max(poll);
+            tracing::warn!(%error, failures, "cannot look; trying again");
         } else {
             failures = 0;
         }
         look = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             () = sleep_until(next_poll) => Look::Everywhere,
+            uploaded = agent.next_upload() => {
+                agent.conclude_upload(uploaded);
+                Look::Directory
+            }
             () = events.changed(), if failures == 0 => {
                 sleep(EVENT_PAUSE).await;
                 Look::Directory
             }
         };
     }
-}
-
-/// Doubles with every failure in a row, up to a minute.
-fn backoff(poll: Duration, failures: u32) -> Duration {
-    poll.saturating_mul(2u32.saturating_pow(failures - 1)).min(BACKOFF_MAX).max(poll)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pause_doubles_up_to_a_minute_and_is_never_under_the_poll() {
-        let seconds = |poll, failures| backoff(Duration::from_secs(poll), failures).as_secs();
-        assert_eq!([1, 2, 3, 10, 100].map(|failures| seconds(2, failures)), [2, 4, 8, 60, 60]);
-        assert_eq!(seconds(300, 1), 300);
-    }
+    agent.finish_uploads().await;
 }

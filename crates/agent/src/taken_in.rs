@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use bcrlapi_directory::Fingerprint;
 
-/// More than queues are displaced while they linger, at the pace of one publish every few milliseconds.
+/// More than are displaced while one lingers, at the pace of a publish every few milliseconds.
 const REMEMBERED: usize = 1024;
 
 /// The latest contents of status.json that are in the view. A displaced queue that is among them has no news.
@@ -11,14 +11,13 @@ const REMEMBERED: usize = 1024;
 pub(crate) struct TakenIn(VecDeque<Fingerprint>);
 
 impl TakenIn {
-    pub(crate) fn add(&mut self, content: Fingerprint) {
-        if self.0.len() == REMEMBERED {
-            self.0.pop_front();
-        }
-        self.0.push_back(content);
+    pub(crate) fn extend(&mut self, content: Option<Fingerprint>) {
+        self.0.extend(content);
+        let surplus = self.0.len().saturating_sub(REMEMBERED);
+        self.0.drain(..surplus);
     }
 
     pub(crate) fn contains(&self, content: Fingerprint) -> bool {
-        self.0.iter().rev().any(|known| *known == content)
+        self.0.contains(&content)
     }
 }

@@ -13,8 +13,8 @@ pub struct JobResource {
     pub api: ApiName,
     /// How far it is.
     pub status: Status,
-    /// How it ended, once it is done.
-    pub outcome: Option<Outcome>,
+    /// How it ended, once it is done: the word of an [`Outcome`], or one that a later version has added.
+    pub outcome: Option<String>,
     /// Why it did not succeed.
     pub error: Option<String>,
     /// How much of it is done, 0 to 100, where the program says so.
@@ -44,6 +44,11 @@ pub struct JobLinks {
 }
 
 impl JobResource {
+    /// Whether the job is done and has a result.
+    pub fn has_succeeded(&self) -> bool {
+        self.status == Status::Done && self.outcome.as_deref() == Some(Outcome::Succeeded.as_str())
+    }
+
     /// The job as it is shown by the API at `base_url`.
     pub fn new(job: &Job, base_url: &str) -> Self {
         const MILLISECONDS: u16 = 3;
@@ -51,7 +56,7 @@ impl JobResource {
             uuid: job.id,
             api: job.api.clone(),
             status: job.state.status(),
-            outcome: job.state.outcome(),
+            outcome: job.state.outcome().map(|outcome| outcome.as_str().to_owned()),
             error: job.error.clone(),
             progress: job.progress,
             message: job.message.clone(),
@@ -64,5 +69,23 @@ impl JobResource {
                 result: format!("{base_url}{}", routes::result(job.id)),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_of_a_later_version_is_read() {
+        let owner = bcrlapi_domain::Owner::from_identity("1", "AIDA").unwrap();
+        let request = bcrlapi_domain::Payload { size_bytes: 0, sha256: String::new() };
+        let id = "018aef2c-7a00-7000-8000-000000000001".parse().unwrap();
+        let job = Job::requested(id, "soc".parse().unwrap(), owner, request);
+        let mut json = serde_json::to_value(JobResource::new(&job, "https://api.example/prod")).unwrap();
+        json["status"] = "done".into();
+        json["outcome"] = "superseded".into();
+        let read: JobResource = serde_json::from_value(json).unwrap();
+        assert_eq!((read.outcome.as_deref(), read.has_succeeded()), (Some("superseded"), false));
     }
 }

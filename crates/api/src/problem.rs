@@ -45,6 +45,8 @@ pub enum ProblemKind {
     JobLost,
     /// The job's week was over before it was done.
     JobExpired,
+    /// Something is wrong that trying again does not mend.
+    Internal,
     /// A store behind the API is away.
     Unavailable,
 }
@@ -95,6 +97,7 @@ impl ProblemKind {
             Self::JobCanceled => (S::UNPROCESSABLE_ENTITY, "job-canceled", "The job was canceled"),
             Self::JobLost => (S::UNPROCESSABLE_ENTITY, "job-lost", "The job was lost"),
             Self::JobExpired => (S::UNPROCESSABLE_ENTITY, "job-expired", "The job was not done within its week"),
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
             Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
         }
     }
@@ -128,6 +131,12 @@ impl Problem {
     pub fn unavailable(cause: impl fmt::Display) -> Self {
         let detail = "a part of the service does not answer; try again in a moment";
         Self { kind: ProblemKind::Unavailable, detail: detail.to_owned(), cause: Some(cause.to_string()) }
+    }
+
+    /// Something is wrong in the cloud that only an operator can mend. What it is, is for the log.
+    pub fn internal(cause: impl fmt::Display) -> Self {
+        let detail = "the job's data is damaged; ask the operator and name this request's id (instance)";
+        Self { kind: ProblemKind::Internal, detail: detail.to_owned(), cause: Some(cause.to_string()) }
     }
 
     /// What is sent. The type's host is one of RFC 6761's reserved names: it identifies, and leads to nobody's page.

@@ -10,7 +10,7 @@ const EXAMPLE: &str = "Example:
 Exit codes:
   0  ok
   1  the job failed
-  2  wrong usage, or no credentials
+  2  wrong usage, no credentials, or a file that cannot be read or written
   3  the API refused
   4  the API could not be reached";
 

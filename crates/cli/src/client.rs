@@ -1,11 +1,12 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bcrlapi_api::{JobResource, ProblemBody, routes};
 use bcrlapi_domain::{ApiName, JobId, Status};
 use http::header::CONTENT_TYPE;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
+use crate::error::chain;
 use crate::{ClientError, Signer};
 
 /// API Gateway gives up after 29 s.
@@ -13,8 +14,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 /// The pause between two looks at a job: short at first, for quick programs, then longer.
 const WAIT_PAUSE_MIN: Duration = Duration::from_millis(100);
 const WAIT_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How many looks in a row may fail before waiting is given up.
-const WAIT_FAILURES_MAX: u32 = 5;
+/// How long nothing but failures may come back before waiting is given up.
+pub const WAIT_FAILURE_LIMIT: Duration = Duration::from_secs(30);
 /// How much of an answer that is not the API's is shown.
 const UNEXPECTED_MAX_CHARS: usize = 200;
 
@@ -23,18 +24,15 @@ const UNEXPECTED_MAX_CHARS: usize = 200;
 pub struct Client {
     http: reqwest::Client,
     base_url: String,
-    signer: Option<Signer>,
+    signer: Signer,
 }
 
 impl Client {
-    /// A client of the API at this URL: scheme, host and stage. Without a signer its requests go unsigned.
-    pub fn new(base_url: &str, signer: impl Into<Option<Signer>>) -> Result<Self, ClientError> {
+    /// A client of the API at this URL: scheme, host and stage.
+    pub fn new(base_url: &str, signer: Signer) -> Result<Self, ClientError> {
         let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build();
-        Ok(Self {
-            http: http.map_err(|error| unreachable(&error))?,
-            base_url: base_url.trim_end_matches('/').to_owned(),
-            signer: signer.into(),
-        })
+        let http = http.map_err(|error| ClientError::Unreachable(chain(&error)))?;
+        Ok(Self { http, base_url: check_url(base_url)?.to_owned(), signer })
     }
 
     /// Submits a job.
@@ -52,20 +50,21 @@ impl Client {
         self.send(Method::GET, &routes::result(id), Vec::new()).await
     }
 
-    /// Asks for the job until it is done; shows every answer to `on_look`. Bears with a few failures in a row.
+    /// Asks for the job until it is done; shows every answer to `on_look`. Failures that may pass are borne for
+    /// [`WAIT_FAILURE_LIMIT`].
     pub async fn wait(&self, id: JobId, mut on_look: impl FnMut(&JobResource)) -> Result<JobResource, ClientError> {
         let mut pause = WAIT_PAUSE_MIN;
-        let mut failures = 0;
+        let mut last_answer = Instant::now();
         loop {
             match self.job(id).await {
                 Ok(job) => {
-                    failures = 0;
+                    last_answer = Instant::now();
                     on_look(&job);
                     if job.status == Status::Done {
                         return Ok(job);
                     }
                 }
-                Err(error) if is_passing(&error) && failures < WAIT_FAILURES_MAX => failures += 1,
+                Err(error) if may_pass(&error) && last_answer.elapsed() < WAIT_FAILURE_LIMIT => {}
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(pause).await;
@@ -73,21 +72,31 @@ impl Client {
         }
     }
 
-    /// Sends any request; gives the body of a good answer.
-    pub async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>, ClientError> {
-        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.base_url));
+    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>, ClientError> {
+        let url = format!("{}{path}", self.base_url);
+        let mut request = http::Request::builder().method(method).uri(&url);
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let mut request = request.body(body).map_err(|error| ClientError::Unreachable(error.to_string()))?;
-        if let Some(signer) = &self.signer {
-            signer.sign(&mut request).await?;
-        }
-        let request = request.try_into().map_err(|error| unreachable(&error))?;
-        let response = self.http.execute(request).await.map_err(|error| unreachable(&error))?;
+        let mut request = request.body(body).map_err(|_| ClientError::BadUrl(url))?;
+        self.signer.sign(&mut request).await?;
+        let unreachable = |error: reqwest::Error| ClientError::Unreachable(chain(&error));
+        let response = self.http.execute(request.try_into().map_err(unreachable)?).await.map_err(unreachable)?;
         let status = response.status();
-        let body = response.bytes().await.map_err(|error| unreachable(&error))?;
+        let body = response.bytes().await.map_err(unreachable)?;
         if status.is_success() { Ok(body.into()) } else { Err(refused(status, &body)) }
+    }
+}
+
+/// Paths are appended to the URL, so it ends where they begin.
+fn check_url(url: &str) -> Result<&str, ClientError> {
+    let bad = || ClientError::BadUrl(url.to_owned());
+    let parsed: Uri = url.parse().map_err(|_| bad())?;
+    let is_http = matches!(parsed.scheme_str(), Some("http" | "https"));
+    if is_http && parsed.host().is_some_and(|host| !host.is_empty()) && !url.contains(['?', '#']) {
+        Ok(url.trim_end_matches('/'))
+    } else {
+        Err(bad())
     }
 }
 
@@ -105,17 +114,38 @@ fn unexpected(status: StatusCode, body: &[u8]) -> ClientError {
     ClientError::Unexpected { status, text }
 }
 
-fn is_passing(error: &ClientError) -> bool {
+/// Whether the same call may go well a moment later.
+fn may_pass(error: &ClientError) -> bool {
+    let is_passing = |status: u16| status == StatusCode::TOO_MANY_REQUESTS.as_u16() || status >= 500;
     match error {
         ClientError::Unreachable(_) => true,
-        ClientError::Refused(problem) => problem.status >= 500,
-        ClientError::Unexpected { status, .. } => status.is_server_error(),
-        ClientError::Unsigned(_) => false,
+        ClientError::Refused(problem) => is_passing(problem.status),
+        ClientError::Unexpected { status, .. } => is_passing(status.as_u16()),
+        ClientError::BadUrl(_) | ClientError::Unsigned(_) => false,
     }
 }
 
-fn unreachable(error: &reqwest::Error) -> ClientError {
-    let inner = std::iter::successors(std::error::Error::source(error), |error| error.source()).last();
-    let reason = inner.map(|inner| format!(" ({inner})")).unwrap_or_default();
-    ClientError::Unreachable(format!("{error}{reason}"))
+#[cfg(test)]
+mod tests {
+    use super::check_url;
+
+    #[test]
+    fn a_url_without_scheme_or_host_or_with_more_than_a_path_is_refused() {
+        for good in ["http://127.0.0.1:9000", "https://a1b2.execute-api.eu-west-1.amazonaws.com/prod/"] {
+            assert_eq!(check_url(good).unwrap(), good.trim_end_matches('/'));
+        }
+        for bad in [
+            "",
+            "/prod",
+            "127.0.0.1:9000",
+            "localhost",
+            "ftp://a",
+            "http://",
+            "http://a/?b",
+            "http://a/#b",
+            "http://a b",
+        ] {
+            assert!(check_url(bad).is_err(), "{bad:?}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use bcrlapi::{Client, ClientError, Signer};
 use bcrlapi_api::JobResource;
-use bcrlapi_domain::{ApiName, JobId, Outcome, Status};
+use bcrlapi_domain::{ApiName, JobId};
 
 use crate::args::{Args, Command};
 use crate::progress::ProgressLine;
@@ -22,7 +22,7 @@ pub(crate) async fn run(args: Args) -> ExitCode {
     let code = match carry_out(args).await {
         Ok(code) => code,
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            say(&format!("error: {}", printable(&format!("{error:#}"))));
             code_of(&error)
         }
     };
@@ -59,14 +59,15 @@ async fn carry_out(args: Args) -> anyhow::Result<u8> {
 
 async fn submit(client: &Client, api: &ApiName, input: &Path, wait: bool) -> anyhow::Result<u8> {
     let job = client.submit(api, read_input(input)?).await?;
+    // First to the person: the job is there, whatever becomes of standard output.
+    say(&format!("submitted {}", job.uuid));
     if !wait {
+        say(&format!("next: bcrlapi wait {}", job.uuid));
         print(format!("{}\n", job.uuid).as_bytes())?;
-        say(&format!("submitted; next: bcrlapi wait {}", job.uuid));
         return Ok(OK);
     }
-    say(&format!("submitted {}", job.uuid));
     let job = wait_for(client, job.uuid).await?;
-    if job.outcome == Some(Outcome::Succeeded) {
+    if job.has_succeeded() {
         print(&client.result(job.uuid).await?)?;
     } else {
         say(&describe(&job));
@@ -96,13 +97,13 @@ fn describe(job: &JobResource) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {
-            text += &format!("{name:<10} {value}\n");
+            text += &format!("{name:<10} {}\n", printable(&value));
         }
     };
     line("uuid", Some(job.uuid.to_string()));
     line("api", Some(job.api.to_string()));
     line("status", Some(job.status.as_str().to_owned()));
-    line("outcome", job.outcome.map(|outcome| outcome.as_str().to_owned()));
+    line("outcome", job.outcome.clone());
     line("error", job.error.clone());
     line("progress", job.progress.map(|percent| format!("{percent} %")));
     line("message", job.message.clone());
@@ -113,8 +114,13 @@ fn describe(job: &JobResource) -> String {
     text
 }
 
+/// Text of others, without what a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() && char != '\n' { '\u{fffd}' } else { char }).collect()
+}
+
 fn outcome_code(job: &JobResource) -> u8 {
-    if job.status == Status::Done && job.outcome == Some(Outcome::Succeeded) { OK } else { JOB_FAILED }
+    if job.has_succeeded() { OK } else { JOB_FAILED }
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
@@ -122,13 +128,18 @@ fn code_of(error: &anyhow::Error) -> u8 {
         Some(ClientError::Refused(problem)) if problem.code().starts_with("job-") => JOB_FAILED,
         Some(ClientError::Refused(_) | ClientError::Unexpected { .. }) => REFUSED,
         Some(ClientError::Unreachable(_)) => UNREACHABLE,
-        Some(ClientError::Unsigned(_)) | None => USAGE,
+        Some(ClientError::BadUrl(_) | ClientError::Unsigned(_)) | None => USAGE,
     }
 }
 
-fn print(bytes: &[u8]) -> io::Result<()> {
-    io::stdout().write_all(bytes)?;
-    io::stdout().flush()
+/// Writes to standard output. That its reader has seen enough (`| head`) is no error.
+fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    match io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Says something to the person at the terminal; the result alone goes to standard output.

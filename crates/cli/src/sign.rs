@@ -6,6 +6,7 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4::SigningParams;
 
 use crate::ClientError;
+use crate::error::chain;
 
 /// Signs requests for API Gateway with SigV4 (service `execute-api`).
 #[derive(Clone, Debug)]
@@ -63,13 +64,7 @@ fn region_of(base_url: &str) -> Option<String> {
 }
 
 fn unsigned(error: impl std::error::Error) -> ClientError {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    ClientError::Unsigned(text)
+    ClientError::Unsigned(chain(&error))
 }
 
 #[cfg(test)]

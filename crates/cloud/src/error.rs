@@ -15,7 +15,7 @@ pub enum StoreError {
         /// The SDK's words, with all inner errors.
         cause: String,
     },
-    /// Somebody else than bcrlapi wrote the row or the object. Look at it by hand.
+    /// Something other than bcrlapi wrote the row or the object. Look at it by hand.
     #[error("job {id} is damaged in the cloud: {what}")]
     Damaged {
         /// Which job.

@@ -48,12 +48,16 @@ pub(crate) fn from_requested(job: &Job) -> Item {
     ])
 }
 
-/// The job that a row holds; none where the row's key is not a job's.
+/// The job whose row this is; `None` where the row's key is not a job's.
+pub(crate) fn to_id(item: &Item) -> Option<JobId> {
+    Row(item).text(PK)?.strip_prefix(JOB_PREFIX)?.parse().ok()
+}
+
+/// The job that a row holds; `None` where the row's key is not a job's.
 pub(crate) fn to_job(item: &Item) -> Result<Option<Job>, StoreError> {
-    let row = Row(item);
-    let Some(id) = row.text(PK).and_then(|pk| pk.strip_prefix(JOB_PREFIX)?.parse().ok()) else { return Ok(None) };
+    let Some(id) = to_id(item) else { return Ok(None) };
     let damaged = || StoreError::Damaged { id, what: "its row lacks a field or has one of a wrong form".to_owned() };
-    row.to_job(id).map(Some).ok_or_else(damaged)
+    Row(item).to_job(id).map(Some).ok_or_else(damaged)
 }
 
 /// Whether the row's job stands at this value of `inbox`.

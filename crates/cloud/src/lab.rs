@@ -17,11 +17,11 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    const PK: &'static str = "lab";
+    const ROW_KEY: &str = "lab";
 
     pub(crate) fn to_item(&self) -> Item {
         Item::from_iter([
-            (PK.to_owned(), item::text(Self::PK)),
+            (PK.to_owned(), item::text(Self::ROW_KEY)),
             ("last_sync".to_owned(), item::date(self.last_sync)),
             ("agent_version".to_owned(), item::text(self.agent_version)),
             ("pending".to_owned(), item::number(self.pending)),

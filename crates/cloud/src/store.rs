@@ -9,8 +9,9 @@ mod provision;
 mod rows;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a store may take until it begins to answer.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one call may take, with all its tries: less than the 29 s after which API Gateway gives up on a function.
+/// Not for uploads from the lab, whose length is nobody's to guess; there the SDK watches that bytes keep moving.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The jobs in the cloud. Cheap to clone; the clones share their connections.
 #[derive(Clone, Debug)]
@@ -66,6 +67,6 @@ impl JobStore {
 }
 
 fn config_loader() -> ConfigLoader {
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
     aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts)
 }

@@ -1,8 +1,8 @@
 //! Opening without surprises and writing without half-measures.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use rustix::fs::{CWD, OFlags, RenameFlags};
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::{DirectoryError, Fingerprint};
 
-/// Opens a regular file for reading; none if there is nothing. A link is not followed, a FIFO not waited for.
+/// Opens a regular file for reading; `None` if there is nothing. A link is not followed, a FIFO not waited for.
 pub(crate) fn open_regular(path: &Path) -> Result<Option<File>, DirectoryError> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
@@ -24,23 +24,30 @@ pub(crate) fn open_regular(path: &Path) -> Result<Option<File>, DirectoryError> 
     if metadata.is_file() { Ok(Some(file)) } else { Err(DirectoryError::NotAFile(path.to_owned())) }
 }
 
-/// Opens a file for writing and makes it where it is missing. A link is not followed.
+/// Opens a regular file and makes it where it is missing. Not for writing: another user's file can be opened too.
 pub(crate) fn open_or_create(path: &Path) -> Result<File, DirectoryError> {
-    let flags = OFlags::NOFOLLOW;
-    let options =
-        OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags.bits().cast_signed()).clone();
-    options.open(path).map_err(DirectoryError::at(path))
+    loop {
+        if let Some(file) = open_regular(path)? {
+            return Ok(file);
+        }
+        match OpenOptions::new().write(true).create_new(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map_err(DirectoryError::at(path)),
+        }
+    }
 }
 
-/// Writes `content` to `staged` and makes sure that it is on the disk. What stood there, from a crash, goes.
-/// The file's permissions are those of `like`, where given: an in-place writer must be able to go on.
-pub(crate) fn stage(staged: &Path, content: &[u8], like: Option<Permissions>) -> Result<Fingerprint, DirectoryError> {
+/// Writes `content` to `staged` and makes sure that it is on the disk. Removes a leftover of a crash that stands there.
+/// The file gets mode, group and owner of `like`, where given and allowed: who could write in place still can.
+pub(crate) fn stage(staged: &Path, content: &[u8], like: Option<&Metadata>) -> Result<Fingerprint, DirectoryError> {
     remove(staged)?;
     let write = || -> io::Result<Fingerprint> {
         let mut file = OpenOptions::new().write(true).create_new(true).open(staged)?;
         file.write_all(content)?;
-        if let Some(permissions) = like {
-            file.set_permissions(permissions)?;
+        if let Some(like) = like {
+            // Only root may give a file away, and only to a group of its own may anybody else.
+            let _ = fchown(&file, None, Some(like.gid())).and_then(|()| fchown(&file, Some(like.uid()), None));
+            file.set_permissions(like.permissions())?;
         }
         file.sync_all()?;
         Ok(Fingerprint::of(&file.metadata()?))

@@ -1,4 +1,5 @@
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bcrlapi_domain::JobId;
@@ -13,14 +14,27 @@ pub struct SharedDir {
 }
 
 impl SharedDir {
-    /// Opens the directory and makes its folders where they are missing.
+    /// Opens the directory, which must be there: one that is not is not mounted, or its name has a slip. Makes the
+    /// folders in it where they are missing.
     pub fn open(root: &Path) -> Result<Self, DirectoryError> {
-        for folder in [layout::REQUEST_DIR, layout::DISPLACED_DIR, layout::RESPONSE_DIR] {
-            let folder = root.join(folder);
-            fs::create_dir_all(&folder).map_err(DirectoryError::at(&folder))?;
-        }
         let root = root.canonicalize().map_err(DirectoryError::at(root))?;
-        Ok(Self { root })
+        let directory = Self { root };
+        directory.make_folders()?;
+        Ok(directory)
+    }
+
+    /// Makes the folders again that somebody has removed.
+    pub fn make_folders(&self) -> Result<(), DirectoryError> {
+        for folder in [layout::REQUEST_DIR, layout::DISPLACED_DIR, layout::RESPONSE_DIR] {
+            let folder = self.path(folder);
+            match fs::create_dir(&folder) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    return Err(DirectoryError::at(&folder)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The full path of a name of the [`layout`].
@@ -45,7 +59,7 @@ impl SharedDir {
         durable::put_in_place(&staged, &self.path(&layout::request(id)))
     }
 
-    /// The job's response file; none where the APP has not written it.
+    /// The job's response file; `None` where the APP has not written it.
     pub fn open_response(&self, id: JobId) -> Result<Option<File>, DirectoryError> {
         durable::open_regular(&self.path(&layout::response(id)))
     }

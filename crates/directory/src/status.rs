@@ -5,7 +5,7 @@ use std::io::Read;
 use std::thread;
 use std::time::Duration;
 
-use bcrlapi_exchange::{BrokenStatus, StatusFile, layout};
+use bcrlapi_exchange::{BrokenQueue, Queue, layout};
 
 use crate::durable::Renamed;
 use crate::{DirectoryError, Fingerprint, Lock, SharedDir, durable};
@@ -16,12 +16,12 @@ const STATUS_MAX_BYTES: u64 = 64 * 1024 * 1024;
 const UPDATE_TRIES: u32 = 400;
 const UPDATE_PAUSE: Duration = Duration::from_millis(25);
 
-/// What status.json held, and which file that was; no fingerprint where there was none.
+/// What a status.json held, and which file that was.
 #[derive(Debug)]
 pub struct SeenStatus {
-    /// The queue; none where there is no file.
-    pub queue: Result<Option<StatusFile>, BrokenStatus>,
-    /// To be given back when the file is replaced.
+    /// The queue; `None` where there is no file.
+    pub queue: Result<Option<Queue>, BrokenQueue>,
+    /// Which file that was, to be given back when it is replaced; `None` where there is no file.
     pub fingerprint: Option<Fingerprint>,
 }
 
@@ -65,7 +65,7 @@ impl SharedDir {
         }
         let mut bytes = Vec::new();
         file.take(STATUS_MAX_BYTES).read_to_end(&mut bytes).map_err(DirectoryError::at(&path))?;
-        Ok(SeenStatus { queue: StatusFile::parse(&bytes).map(Some), fingerprint: Some(Fingerprint::of(&metadata)) })
+        Ok(SeenStatus { queue: Queue::parse(&bytes).map(Some), fingerprint: Some(Fingerprint::of(&metadata)) })
     }
 
     /// Replaces status.json, durably and in one step, if it still is the file that was read. Between this last look
@@ -75,15 +75,15 @@ impl SharedDir {
         &self,
         lock: &Lock,
         read: Option<Fingerprint>,
-        queue: &StatusFile,
+        queue: &Queue,
     ) -> Result<Published, DirectoryError> {
         if self.status_fingerprint()? != read {
             return Ok(Published::Overtaken);
         }
         self.adopt_displaced(lock)?;
         let (staged, path) = (self.path(layout::STATUS_STAGED), self.path(layout::STATUS));
-        let permissions = fs::symlink_metadata(&path).ok().map(|metadata| metadata.permissions());
-        let ours = durable::stage(&staged, &queue.render(), permissions)?;
+        let like = fs::symlink_metadata(&path).ok();
+        let ours = durable::stage(&staged, &queue.render(), like.as_ref())?;
         let published = match self.place_status(read) {
             Ok(Renamed::Done) => {
                 self.adopt_displaced(lock)?;
@@ -115,17 +115,27 @@ impl SharedDir {
         }
     }
 
-    /// Puts a status.json that cannot be read aside under the name that `time` makes.
-    pub fn quarantine_status(&self, _lock: &Lock, time: &str) -> Result<(), DirectoryError> {
+    /// Puts a status.json that cannot be read aside under another name, if it still is the one that was read; says
+    /// whether it did.
+    pub fn quarantine_status(
+        &self,
+        _lock: &Lock,
+        read: Option<Fingerprint>,
+        name: &str,
+    ) -> Result<bool, DirectoryError> {
         let path = self.path(layout::STATUS);
-        fs::rename(&path, self.path(&layout::status_corrupt(time))).map_err(DirectoryError::at(&path))
+        if self.status_fingerprint()? != read {
+            return Ok(false);
+        }
+        fs::rename(&path, self.path(name)).map_err(DirectoryError::at(&path))?;
+        Ok(true)
     }
 
     /// Rewrites status.json under the lock: reads it, lets `change` work on it, and puts it back. Where `change`
     /// answers `None`, or there is no queue yet, nothing is written.
     pub fn update_status<T>(
         &self,
-        mut change: impl FnMut(&mut StatusFile) -> Option<T>,
+        mut change: impl FnMut(&mut Queue) -> Option<T>,
     ) -> Result<Option<T>, DirectoryError> {
         let mut last_trouble = String::new();
         for _ in 0..UPDATE_TRIES {

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use uuid::{Uuid, Variant};
+use uuid::{Builder, Uuid, Variant};
 
 use crate::limits::RETENTION;
 
@@ -21,6 +21,12 @@ pub struct JobId(Uuid);
 pub struct InvalidJobId(String);
 
 impl JobId {
+    /// The smallest id of this moment: every id made before it sorts before it.
+    pub fn earliest(time: DateTime<Utc>) -> Self {
+        let milliseconds = u64::try_from(time.timestamp_millis()).unwrap_or_default();
+        Self(Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid())
+    }
+
     /// When the job was requested: the id's own time, to the millisecond.
     pub fn request_date(self) -> DateTime<Utc> {
         let (seconds, nanos) = self.0.get_timestamp().expect("version 7 carries a time").to_unix();
@@ -57,7 +63,7 @@ impl FromStr for JobId {
 
     fn from_str(text: &str) -> Result<Self, InvalidJobId> {
         let invalid = || InvalidJobId(text.chars().take(64).collect());
-        let id = Uuid::try_parse(text).ok().and_then(|uuid| Self::try_from(uuid).ok()).ok_or_else(invalid)?;
+        let id = Self::try_from(Uuid::try_parse(text).map_err(|_| invalid())?)?;
         if id.to_string() == text { Ok(id) } else { Err(invalid()) }
     }
 }
@@ -114,6 +120,15 @@ mod tests {
         let end = id.request_date() + TimeDelta::days(7);
         assert!(!id.is_expired(end - TimeDelta::milliseconds(1)));
         assert!(id.is_expired(end));
+    }
+
+    #[test]
+    fn the_earliest_id_of_a_moment_sorts_before_all_of_it() {
+        let id: JobId = ID.parse().unwrap();
+        let earliest = JobId::earliest(id.request_date());
+        assert_eq!(earliest.request_date(), id.request_date());
+        assert!(earliest < id && earliest.to_string() < id.to_string());
+        assert!(JobId::earliest(id.request_date() + TimeDelta::milliseconds(1)) > id);
     }
 
     #[test]

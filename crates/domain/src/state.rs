@@ -1,4 +1,3 @@
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -123,15 +122,6 @@ impl State {
     /// Whether this state is behind the other: the other is what holds.
     pub fn is_behind(self, other: Self) -> bool {
         self.status() < other.status()
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.outcome() {
-            Some(outcome) => write!(f, "{} ({})", self.status().as_str(), outcome.as_str()),
-            None => f.write_str(self.status().as_str()),
-        }
     }
 }
 

@@ -6,17 +6,18 @@
 //! response/{uuid}.json    the APP server writes it, before it sets the job to done
 //! ```
 //!
-//! [`plan`] makes every decision of the agent from what was seen; [`StatusFile`] is the queue as a value, for
+//! [`plan`] makes every decision of the agent from what was seen; [`Queue`] is the queue as a value, for
 //! both sides. Pure: no I/O, no clock, no randomness, which `clippy.toml` beside this crate enforces.
 
+mod lab_date;
 pub mod layout;
 mod plan;
+mod queue;
 mod request_file;
 mod spaced_json;
-mod status_file;
 mod view;
 
-pub use plan::{Action, BROKEN_GRACE, DISPLACED_LINGER, HEARTBEAT_INTERVAL, RESPONSE_GRACE, plan};
+pub use plan::{Action, plan};
+pub use queue::{BrokenQueue, Entry, Queue};
 pub use request_file::render_request;
-pub use status_file::{BrokenStatus, Entry, StatusFile};
-pub use view::{Displaced, LabJob, StatusSeen, View};
+pub use view::{Displaced, LabJob, QueueSeen, View};

@@ -1,28 +1,30 @@
-use bcrlapi_domain::{JobId, Outcome, State};
+use std::fmt;
+
+use bcrlapi_domain::{Job, JobId, Outcome, State};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
-use crate::view::{Displaced, LabJob, StatusSeen, View};
-use crate::{Entry, StatusFile};
+use crate::view::{Displaced, LabJob, QueueSeen, View};
+use crate::{Entry, Queue};
 
 /// How long a file that cannot be read may be one that somebody is just writing.
-pub const BROKEN_GRACE: TimeDelta = TimeDelta::seconds(10);
+const BROKEN_GRACE: TimeDelta = TimeDelta::seconds(10);
 /// How long a response may follow the `done` that announces it.
-pub const RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(10);
+const RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(10);
 /// How long a displaced queue is kept after its last news: a script that had it open is through by then.
-pub const DISPLACED_LINGER: TimeDelta = TimeDelta::seconds(10);
+const DISPLACED_LINGER: TimeDelta = TimeDelta::seconds(10);
 /// How often the cloud is told that this lab is alive.
-pub const HEARTBEAT_INTERVAL: TimeDelta = TimeDelta::seconds(60);
+const HEARTBEAT_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 
-/// One step of the agent. Carries what it needs, is safe to repeat, and may fail without harm: the next plan,
-/// made from what is then there, holds it again.
+/// One step of the agent. Is safe to repeat, and may fail without harm: the next plan, made from what is then there,
+/// holds it again.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Take the job on its row: from here on it is this lab's.
     Take(JobId),
-    /// Fetch the request and write its file.
-    Deliver(JobId),
+    /// Fetch the request's body and write the request file; if there is no good body, record the job as failed.
+    Deliver(Job),
     /// Put this queue in the place of the one that was read.
-    Publish(StatusFile),
+    Publish(Queue),
     /// Remove a displaced queue in which there has been no news for a while.
     Discard {
         /// Its inode's number.
@@ -40,7 +42,13 @@ pub enum Action {
         message: Option<String>,
     },
     /// Upload the response if it is one whole JSON document, then record the job as done.
-    Return(JobId),
+    Return {
+        /// Which job.
+        id: JobId,
+        /// Whether the time is over in which a response may still come: if there is no whole one now, the job
+        /// has failed.
+        is_last_try: bool,
+    },
     /// Record the job as done and failed.
     Fail {
         /// Which job.
@@ -63,18 +71,19 @@ pub enum Action {
 /// The order in which a job becomes visible follows from what each step waits for: a request file is written
 /// only for a job that was taken, and an entry only for a job whose request file is there.
 pub fn plan(view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Vec<Action> {
-    let mut actions: Vec<Action> = view.inbox.iter().map(|job| Action::Take(job.id)).collect();
+    let new = view.inbox.iter().filter(|id| !view.jobs.contains_key(id));
+    let mut actions: Vec<Action> = new.map(|&id| Action::Take(id)).collect();
     actions.extend(
         view.jobs
             .values()
             .filter(|known| !known.job.state.is_done() && !known.has_request)
-            .map(|known| Action::Deliver(known.job.id)),
+            .map(|known| Action::Deliver(known.job.clone())),
     );
     match &view.status {
-        StatusSeen::Broken { since } if now - *since >= BROKEN_GRACE => actions.push(Action::Quarantine),
-        StatusSeen::Broken { .. } => {}
-        StatusSeen::Missing => actions.extend(publish(None, view, offset)),
-        StatusSeen::Whole(file) => {
+        QueueSeen::Broken { since } if now - *since >= BROKEN_GRACE => actions.push(Action::Quarantine),
+        QueueSeen::Broken { .. } => {}
+        QueueSeen::Missing => actions.extend(publish(None, view, offset)),
+        QueueSeen::Whole(file) => {
             actions.extend(publish(Some(file), view, offset));
             actions.extend(view.jobs.values().filter_map(|known| report(known, file.entry(known.job.id)?, now)));
         }
@@ -91,7 +100,7 @@ pub fn plan(view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Vec<Action>
 
 /// The queue with every job this lab has in it, none of them behind what the cloud or a displaced queue knows;
 /// nothing if it is so already.
-fn publish(file: Option<&StatusFile>, view: &View, offset: FixedOffset) -> Option<Action> {
+fn publish(file: Option<&Queue>, view: &View, offset: FixedOffset) -> Option<Action> {
     let is_missing = |known: &LabJob| {
         known.has_request && !known.job.state.is_done() && file.is_none_or(|file| file.entry(known.job.id).is_none())
     };
@@ -99,7 +108,7 @@ fn publish(file: Option<&StatusFile>, view: &View, offset: FixedOffset) -> Optio
         let entry = file.and_then(|file| file.entry(known.job.id)?.state());
         entry.is_some_and(|entry| entry.is_behind(known.job.state))
     };
-    let news: Vec<&StatusFile> = view.displaced.values().filter_map(|displaced| displaced.news.as_ref()).collect();
+    let news: Vec<&Queue> = view.displaced.values().filter_map(|displaced| displaced.news.as_ref()).collect();
     let is_needed =
         file.is_none() || !news.is_empty() || view.jobs.values().any(|known| is_missing(known) || is_behind(known));
     if !is_needed {
@@ -119,7 +128,7 @@ fn publish(file: Option<&StatusFile>, view: &View, offset: FixedOffset) -> Optio
     Some(Action::Publish(merged))
 }
 
-/// What the cloud is to be told of a job that the queue knows more of than the cloud does.
+/// What to tell the cloud of a job whose entry is ahead of it.
 fn report(known: &LabJob, entry: &Entry, now: DateTime<Utc>) -> Option<Action> {
     let id = known.job.id;
     if known.job.state.is_done() {
@@ -134,15 +143,33 @@ fn report(known: &LabJob, entry: &Entry, now: DateTime<Utc>) -> Option<Action> {
                 || message.as_ref().is_some_and(|message| known.job.message.as_ref() != Some(message));
             is_news.then_some(Action::Report { id, progress, message })
         }
-        State::Done(Outcome::Succeeded) => Some(match (&known.response_trouble, known.done_since) {
-            (Some(trouble), Some(since)) if now - since >= RESPONSE_GRACE => {
-                Action::Fail { id, error: trouble.clone() }
-            }
-            _ => Action::Return(id),
-        }),
+        State::Done(Outcome::Succeeded) => {
+            let is_last_try = known.done_since.is_some_and(|since| now - since >= RESPONSE_GRACE);
+            Some(Action::Return { id, is_last_try })
+        }
         State::Done(_) => Some(Action::Fail {
             id,
-            error: entry.error().unwrap_or_else(|| "the program failed and gave no reason".to_owned()),
+            error: entry
+                .error()
+                .filter(|error| !error.trim().is_empty())
+                .unwrap_or_else(|| "the program failed and gave no reason".to_owned()),
         }),
+    }
+}
+
+/// The action's name and what it is about, for logs.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Take(id) => write!(f, "take {id}"),
+            Self::Deliver(job) => write!(f, "deliver {}", job.id),
+            Self::Publish(_) => f.write_str("publish status.json"),
+            Self::Discard { inode } => write!(f, "discard displaced queue {inode}"),
+            Self::Quarantine => f.write_str("quarantine status.json"),
+            Self::Report { id, .. } => write!(f, "report {id}"),
+            Self::Return { id, .. } => write!(f, "return {id}"),
+            Self::Fail { id, .. } => write!(f, "fail {id}"),
+            Self::Heartbeat { .. } => f.write_str("heartbeat"),
+        }
     }
 }

@@ -3,18 +3,18 @@ use std::collections::BTreeMap;
 use bcrlapi_domain::{Job, JobId, State};
 use chrono::{DateTime, Utc};
 
-use crate::{BrokenStatus, Entry, StatusFile};
+use crate::{BrokenQueue, Entry, Queue};
 
 /// All that the agent knows, and all that [`plan`](crate::plan) decides from: what the cloud said and what the
-/// directory showed, perhaps stale, perhaps partial. Nothing in it is lost for good when the agent dies.
+/// directory showed, perhaps stale, perhaps partial. An agent that starts sees it all again.
 #[derive(Debug, Default)]
 pub struct View {
     /// The jobs the cloud has for this lab that nobody has taken yet, oldest first.
-    pub inbox: Vec<Job>,
+    pub inbox: Vec<JobId>,
     /// The jobs this lab has taken, as the cloud last said.
     pub jobs: BTreeMap<JobId, LabJob>,
     /// The queue, as it was last read.
-    pub status: StatusSeen,
+    pub status: QueueSeen,
     /// The queues that were displaced by newer ones and linger, by their inode's number.
     pub displaced: BTreeMap<u64, Displaced>,
     /// When the cloud was last told that this lab is alive.
@@ -30,23 +30,21 @@ pub struct LabJob {
     pub has_request: bool,
     /// Since when the queue has called it done while the cloud does not.
     pub done_since: Option<DateTime<Utc>>,
-    /// Why its response could not be taken when that was last tried.
-    pub response_trouble: Option<String>,
 }
 
 /// What a look at status.json gave.
 #[derive(Debug, Default)]
-pub enum StatusSeen {
+pub enum QueueSeen {
     /// There is none.
     #[default]
     Missing,
     /// It is no queue, or one that somebody is just writing.
     Broken {
-        /// When that was first seen.
+        /// When it was read: it is read again only once somebody has written to it.
         since: DateTime<Utc>,
     },
     /// The queue.
-    Whole(StatusFile),
+    Whole(Queue),
 }
 
 /// A queue that a publish has displaced. A script that had it open may write to it for some time.
@@ -55,41 +53,40 @@ pub struct Displaced {
     /// Since when it has had no news.
     pub quiet_since: DateTime<Utc>,
     /// What was written to it after it had last been read, and is not in the queue yet.
-    pub news: Option<StatusFile>,
+    pub news: Option<Queue>,
 }
 
 impl LabJob {
     /// A job of which the directory has shown nothing yet.
     pub fn new(job: Job) -> Self {
-        Self { job, has_request: false, done_since: None, response_trouble: None }
+        Self { job, has_request: false, done_since: None }
     }
 }
 
 impl View {
-    /// Takes in what the cloud now says of a job this lab has.
+    /// Takes in what the cloud says of a job this lab has; what is behind what it has said before is old news.
     pub fn learn(&mut self, job: Job) {
-        self.inbox.retain(|new| new.id != job.id);
-        match self.jobs.get_mut(&job.id) {
-            Some(known) => known.job = job,
-            None => drop(self.jobs.insert(job.id, LabJob::new(job))),
+        self.inbox.retain(|new| *new != job.id);
+        let known = self.jobs.entry(job.id).or_insert_with(|| LabJob::new(job.clone()));
+        if !job.state.is_behind(known.job.state) {
+            known.job = job;
         }
     }
 
     /// Forgets a job that this lab does not have after all.
     pub fn forget(&mut self, id: JobId) {
-        self.inbox.retain(|new| new.id != id);
+        self.inbox.retain(|new| *new != id);
         self.jobs.remove(&id);
     }
 
-    /// Takes in a look at status.json, and from when on it says what it says.
-    pub fn see_status(&mut self, seen: Result<Option<StatusFile>, BrokenStatus>, now: DateTime<Utc>) {
-        self.status = match (seen, &self.status) {
-            (Ok(None), _) => StatusSeen::Missing,
-            (Ok(Some(file)), _) => StatusSeen::Whole(file),
-            (Err(_), StatusSeen::Broken { since }) => StatusSeen::Broken { since: *since },
-            (Err(_), _) => StatusSeen::Broken { since: now },
+    /// Takes in what a read of status.json gave, and since when each job is done there.
+    pub fn see_status(&mut self, seen: Result<Option<Queue>, BrokenQueue>, now: DateTime<Utc>) {
+        self.status = match seen {
+            Ok(None) => QueueSeen::Missing,
+            Ok(Some(queue)) => QueueSeen::Whole(queue),
+            Err(_) => QueueSeen::Broken { since: now },
         };
-        let StatusSeen::Whole(file) = &self.status else { return };
+        let QueueSeen::Whole(file) = &self.status else { return };
         for (id, known) in &mut self.jobs {
             let done = file.entry(*id).and_then(Entry::state).is_some_and(State::is_done);
             known.done_since = if done { known.done_since.or(Some(now)) } else { None };
@@ -97,16 +94,13 @@ impl View {
     }
 
     /// Takes in a look at a displaced queue: with news, or for the first time, or to say that they are in the queue.
-    pub fn see_displaced(&mut self, inode: u64, news: Option<StatusFile>, now: DateTime<Utc>) {
+    pub fn see_displaced(&mut self, inode: u64, news: Option<Queue>, now: DateTime<Utc>) {
         self.displaced.insert(inode, Displaced { quiet_since: now, news });
     }
 
     /// How many of the lab's jobs are pending and how many processing, as the cloud last said.
     pub fn open_counts(&self) -> (u64, u64) {
-        self.jobs.values().fold((0, 0), |(pending, processing), known| match known.job.state {
-            State::Pending => (pending + 1, processing),
-            State::Processing => (pending, processing + 1),
-            State::Done(_) => (pending, processing),
-        })
+        let count = |state| self.jobs.values().filter(|known| known.job.state == state).count() as u64;
+        (count(State::Pending), count(State::Processing))
     }
 }

@@ -1,5 +1,3 @@
-use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -35,19 +33,14 @@ impl Lab {
         self.agent = Some((stop, tokio::spawn(run)));
     }
 
-    /// Starts the worker, with `python3` running `program`.
-    pub fn start_worker(&mut self, shared: &Path, program: &Path) {
-        let config = bcrlapi_worker::Config {
-            shared: shared.to_owned(),
-            once: false,
-            jobs: NonZeroUsize::MIN,
-            command: vec!["python3".to_owned(), program.display().to_string()],
-        };
+    /// Starts the worker.
+    pub fn start_worker(&mut self, stack: &Stack, command: Vec<String>) {
+        let config = bcrlapi_worker::Config { shared: stack.shared(), once: false, jobs: 1, command };
         let stop = Arc::new(Stop::default());
         let stopped = Arc::clone(&stop);
         let run = move || match bcrlapi_worker::run(&config, &stopped) {
             Err(error @ WorkerError::CannotStart { .. }) => {
-                tracing::error!(%error, "install python3; the worker has ended");
+                tracing::error!(%error, "the worker has ended; install python3 and start again");
             }
             Err(error) => tracing::error!(%error, "the worker has ended"),
             Ok(_) => {}
@@ -55,12 +48,12 @@ impl Lab {
         self.worker = Some((stop, thread::spawn(run)));
     }
 
-    /// Stops what was started. A program that runs is ended, and its job fails.
+    /// Stops what was started. A program that runs is ended and its job fails, which the next agent reports if this
+    /// one has no time to.
     pub async fn stop(self) {
         if let Some((stop, worker)) = self.worker {
             stop.ask();
             stop.ask();
-            // Waited for where it disturbs nobody: the agent still has to report what the worker ended.
             let _ = tokio::task::spawn_blocking(|| worker.join()).await;
         }
         if let Some((stop, agent)) = self.agent {

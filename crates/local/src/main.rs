@@ -15,7 +15,8 @@ async fn main() -> ExitCode {
     let default_level =
         if matches!(args.command, Command::Up(_)) { "warn,bcrlapi_agent=info,bcrlapi_worker=info" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A log that cannot be written is no reason to stop.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
     let done = match args.command {
         Command::Demo => commands::demo::run().await,
         Command::Up(up) => commands::up::run(up).await,

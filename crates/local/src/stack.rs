@@ -19,6 +19,8 @@ use stores::Stores;
 
 /// The region that everything here pretends to be in.
 pub const REGION: &str = "ap-northeast-1";
+/// The folder that stands for the lab's shared directory.
+const SHARED: &str = "shared";
 /// The name of the table, and of the bucket.
 const NAME: &str = "bcrlapi";
 
@@ -52,6 +54,7 @@ impl Stack {
             secret_access_key: principals[0].secret_access_key.clone(),
         };
         let stop = CancellationToken::new();
+        fs::create_dir_all(directory.join(SHARED))?;
         Stores::open(&directory, &principals[0])?.serve(dynamodb, s3, stop.clone());
         let store = JobStore::at_endpoints(&endpoints, NAME, NAME).await;
         store.provision().await?;
@@ -76,7 +79,7 @@ impl Stack {
 
     /// The directory that stands for the lab's shared one.
     pub fn shared(&self) -> PathBuf {
-        self.directory.join("shared")
+        self.directory.join(SHARED)
     }
 
     /// The jobs in the cloud, as agent and functions see them.

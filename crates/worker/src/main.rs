@@ -1,7 +1,6 @@
 //! The `bcrlapi-worker` command.
 
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -26,14 +25,14 @@ The first SIGTERM or Ctrl-C lets running programs finish; the second one ends th
 #[command(version, after_help = EXAMPLE)]
 struct Args {
     /// The shared directory.
-    #[arg(long, env = "BCRLAPI_SHARED", value_name = "DIR")]
+    #[arg(long, env = "BCRLAPI_SHARED", default_value = "/shared/bcrlapi", value_name = "DIR")]
     shared: PathBuf,
-    /// Look once, run what is there (up to --jobs), and go; for cron.
+    /// Claim up to --jobs jobs once, run them, exit; for cron.
     #[arg(long)]
     once: bool,
-    /// How many jobs may run at the same time.
-    #[arg(long, default_value = "1", value_name = "N")]
-    jobs: NonZeroUsize,
+    /// How many jobs may run at the same time, at most 256.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
     /// Your program and its first arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -42,17 +41,23 @@ struct Args {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    // A log that cannot be written is no reason to stop.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false).init();
     let stop = Arc::new(Stop::default());
     ask_on_signals(Arc::clone(&stop))?;
-    let config = Config { shared: args.shared, once: args.once, jobs: args.jobs, command: args.command };
+    let config = Config { shared: args.shared, once: args.once, jobs: args.jobs.into(), command: args.command };
     let jobs_run = bcrlapi_worker::run(&config, &stop)?;
-    writeln!(io::stdout(), "{jobs_run} jobs run")?;
+    writeln!(io::stdout(), "ran {jobs_run} job(s)")?;
     Ok(())
 }
 
 fn ask_on_signals(stop: Arc<Stop>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    thread::spawn(move || signals.forever().for_each(|_| stop.ask()));
+    thread::spawn(move || {
+        for _ in signals.forever() {
+            stop.ask();
+            tracing::info!("{}", if stop.is_urgent() { "ending what runs" } else { "finishing what runs" });
+        }
+    });
     Ok(())
 }

@@ -92,7 +92,7 @@ impl Tail {
         })
     }
 
-    /// The last [`ERROR_MAX_CHARS`] characters; none if there is nothing but white space.
+    /// The last [`ERROR_MAX_CHARS`] characters; `None` if there is nothing but white space.
     fn text(&self) -> Option<String> {
         let bytes: Vec<u8> = self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);

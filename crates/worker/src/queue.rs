@@ -22,8 +22,8 @@ pub(crate) fn claim(directory: &SharedDir) -> Result<Option<JobId>, DirectoryErr
     })
 }
 
-/// Sets the job to `done`. Tries for a minute, or until the worker must go: the program's work is not to be lost to
-/// a directory that is away for a moment.
+/// Sets the job to `done`. Tries for a minute, or until a second stop signal: the program's work is not to be lost to a
+/// directory that is away for a moment.
 pub(crate) fn finish(directory: &SharedDir, id: JobId, failure: Option<&str>, stop: &Stop) {
     let state = State::Done(if failure.is_some() { Outcome::Failed } else { Outcome::Succeeded });
     for _ in 0..FINISH_TRIES {

@@ -1,4 +1,3 @@
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -22,17 +21,18 @@ pub struct Config {
     /// Whether to look once and go, instead of staying.
     pub once: bool,
     /// How many jobs may run at the same time.
-    pub jobs: NonZeroUsize,
+    pub jobs: usize,
     /// The program and its first arguments; the request's and the response's file follow.
     pub command: Vec<String>,
 }
 
-/// Serves the queue until it is asked to stop; with `once`, takes what one look gives. Says how many jobs it has run.
+/// Serves the queue until it is asked to stop; with `once`, claims at most `jobs` jobs and runs them. Says how many it
+/// has run.
 pub fn run(config: &Config, stop: &Stop) -> Result<usize, WorkerError> {
     let directory = &SharedDir::open(&config.shared)?;
     thread::scope(|scope| {
         let start = |_| scope.spawn(|| Slot { config, directory, stop }.serve());
-        let slots: Vec<_> = (0..config.jobs.get()).map(start).collect();
+        let slots: Vec<_> = (0..config.jobs).map(start).collect();
         slots.into_iter().map(|slot| slot.join().expect("a slot does not panic")).sum()
     })
 }
@@ -91,7 +91,7 @@ impl Slot<'_> {
                 let command = self.config.command.first().cloned().unwrap_or_default();
                 let error = WorkerError::CannotStart { command, source };
                 queue::finish(self.directory, id, Some(&error.to_string()), self.stop);
-                self.stop.ask();
+                self.stop.take_no_more();
                 return Err(error);
             }
         };

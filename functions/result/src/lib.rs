@@ -2,8 +2,8 @@
 
 use bcrlapi_api::{Problem, ProblemKind, Route};
 use bcrlapi_cloud::JobStore;
+use bcrlapi_common::{Answer, Call, raw_json_response, respond, store_problem};
 use bcrlapi_domain::{Job, Outcome, Payload, State};
-use bcrlapi_edge::{Answer, Call, raw_json_response, respond};
 use chrono::{DateTime, Utc};
 use http::{Response, StatusCode};
 use lambda_http::{Body, Request};
@@ -26,10 +26,9 @@ async fn result(store: &JobStore, call: &Call, now: DateTime<Utc>) -> Answer {
     let job = call.own_job(store, now).await?;
     let response = succeeded(&job)?;
     check_size(response.size_bytes)?;
-    let bytes = store.read_response(job.id, response).await.map_err(Problem::unavailable)?;
-    let bytes =
-        bytes.ok_or_else(|| Problem::unavailable(format!("the response object of job {} is missing", job.id)))?;
-    let text = String::from_utf8(bytes.into()).map_err(Problem::unavailable)?;
+    let bytes = store.read_response(job.id, response).await.map_err(store_problem)?;
+    let bytes = bytes.ok_or_else(|| Problem::internal(format!("the response object of job {} is missing", job.id)))?;
+    let text = String::from_utf8(bytes.into()).map_err(Problem::internal)?;
     check_size(encoded_bytes(&text))?;
     Ok(raw_json_response(StatusCode::OK, Body::Text(text)))
 }
@@ -40,7 +39,7 @@ fn succeeded(job: &Job) -> Result<&Payload, Problem> {
     match (job.state, &job.response) {
         (State::Done(Outcome::Succeeded), Some(response)) => Ok(response),
         (State::Done(Outcome::Succeeded), None) => {
-            Err(Problem::unavailable(format!("job {} succeeded, but its row knows no response", job.id)))
+            Err(Problem::internal(format!("job {} succeeded, but its row knows no response", job.id)))
         }
         (State::Done(Outcome::Failed), _) => Err(Problem::new(ProblemKind::JobFailed, reason())),
         (State::Done(Outcome::Canceled), _) => Err(Problem::new(ProblemKind::JobCanceled, reason())),

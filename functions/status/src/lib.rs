@@ -3,7 +3,7 @@
 use bcrlapi_api::JobResource;
 use bcrlapi_api::routes::{RETRY_AFTER_S, Route};
 use bcrlapi_cloud::JobStore;
-use bcrlapi_edge::{Answer, Call, json_response, respond};
+use bcrlapi_common::{Answer, Call, json_response, respond};
 use chrono::{DateTime, Utc};
 use http::header::RETRY_AFTER;
 use http::{Response, StatusCode};

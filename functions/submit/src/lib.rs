@@ -8,9 +8,9 @@ use base64::prelude::BASE64_STANDARD;
 use bcrlapi_api::routes::{RETRY_AFTER_S, Route};
 use bcrlapi_api::{JobResource, Problem, ProblemKind};
 use bcrlapi_cloud::JobStore;
+use bcrlapi_common::{Answer, Call, json_response, respond, store_problem};
 use bcrlapi_domain::limits::REQUEST_MAX_BYTES;
 use bcrlapi_domain::{ApiName, Job, JobId, Payload};
-use bcrlapi_edge::{Answer, Call, json_response, respond};
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use lambda_http::{Body, Request};
@@ -30,10 +30,10 @@ pub struct State {
 impl State {
     /// Reads the function's environment; `BCRLAPI_APIS` lists the apis, separated by commas.
     pub async fn from_env() -> anyhow::Result<Self> {
-        let listed = bcrlapi_edge::optional("BCRLAPI_APIS").unwrap_or_default();
+        let listed = bcrlapi_common::optional("BCRLAPI_APIS").unwrap_or_default();
         let names = listed.split(',').map(str::trim).filter(|name| !name.is_empty());
         let apis = names.map(str::parse).collect::<Result<_, _>>().context("BCRLAPI_APIS")?;
-        Ok(Self { store: bcrlapi_edge::store_from_env().await?, apis })
+        Ok(Self { store: bcrlapi_common::store_from_env().await?, apis })
     }
 }
 
@@ -53,7 +53,7 @@ async fn submit(state: &State, call: Call) -> Answer {
     let body = call.into_body();
     check_body(&body)?;
     let job = Job::requested(new_id(), api, owner, payload_of(&body));
-    state.store.submit(&job, body.into()).await.map_err(Problem::unavailable)?;
+    state.store.submit(&job, body.into()).await.map_err(store_problem)?;
     Ok(accepted(&JobResource::new(&job, &base_url)))
 }
 

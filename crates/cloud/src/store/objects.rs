@@ -1,11 +1,15 @@
 //! The two bodies of a job, in S3.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, Length};
 use bcrlapi_domain::{JobId, Payload};
 use bytes::Bytes;
-use tokio::fs::File;
 
 use super::JobStore;
 use crate::StoreError;
@@ -27,31 +31,36 @@ impl std::fmt::Display for Key {
 }
 
 impl JobStore {
-    /// Fetches a request's body; none if it is gone. A body that is not as large as its row says is refused unread.
+    /// Fetches a request's body; `None` if it is gone. A body that is not as large as its row says is refused unread.
     pub async fn read_request(&self, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {
         self.get_object(Key::Request(id), id, expected).await
     }
 
-    /// Fetches a response's body; none if it is gone. A body that is not as large as its row says is refused unread.
+    /// Fetches a response's body; `None` if it is gone. A body that is not as large as its row says is refused unread.
     pub async fn read_response(&self, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {
         self.get_object(Key::Response(id), id, expected).await
     }
 
     /// Uploads a response from its file, without holding it in memory. S3 checks it against the SHA-256.
-    pub async fn put_response(&self, id: JobId, file: File, payload: &Payload) -> Result<(), StoreError> {
-        let body = ByteStream::read_from().file(file).length(Length::Exact(payload.size_bytes)).build().await;
+    pub async fn put_response(&self, id: JobId, file: &File, payload: &Payload) -> Result<(), StoreError> {
+        // By this name every try of the SDK reads this very file from its start, whatever has become of its path.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let body = ByteStream::read_from().path(path).length(Length::Exact(payload.size_bytes)).build().await;
         let body = body.map_err(StoreError::unavailable("read the response file"))?;
-        self.put_object(Key::Response(id), body, payload).await
+        let no_limit = TimeoutConfig::builder().disable_operation_timeout().build();
+        let put = self.put_object(Key::Response(id), body, payload);
+        let put = put.customize().config_override(aws_sdk_s3::config::Builder::new().timeout_config(no_limit));
+        put.send().await.map(drop).map_err(StoreError::unavailable("upload a response"))
     }
 
     pub(super) async fn put_request(&self, id: JobId, body: Bytes, payload: &Payload) -> Result<(), StoreError> {
-        self.put_object(Key::Request(id), body.into(), payload).await
+        let put = self.put_object(Key::Request(id), body.into(), payload);
+        put.send().await.map(drop).map_err(StoreError::unavailable("write a request"))
     }
 
-    async fn put_object(&self, key: Key, body: ByteStream, payload: &Payload) -> Result<(), StoreError> {
+    fn put_object(&self, key: Key, body: ByteStream, payload: &Payload) -> PutObjectFluentBuilder {
         let put = self.s3.put_object().bucket(&self.bucket).key(key.to_string()).content_type("application/json");
-        let put = put.checksum_sha256(&payload.sha256).body(body).send().await;
-        put.map(drop).map_err(StoreError::unavailable("write an object"))
+        put.checksum_sha256(&payload.sha256).body(body)
     }
 
     async fn get_object(&self, key: Key, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {

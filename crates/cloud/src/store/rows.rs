@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
-use bcrlapi_domain::{Job, JobId, Outcome, Payload, State, Status};
+use bcrlapi_domain::limits::RETENTION;
+use bcrlapi_domain::{Job, JobId, Outcome, Payload, Status};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
@@ -32,33 +33,32 @@ impl JobStore {
         }
     }
 
-    /// The job as the table has it now; none if it has no such job.
+    /// The job as the table has it now; `None` if it has no such job.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         let get = self.dynamodb.get_item().table_name(&self.table).key(PK, item::pk(id)).consistent_read(true);
         let row = get.send().await.map_err(StoreError::unavailable("read the job's row"))?;
         job_in(row.item)
     }
 
-    /// The oldest jobs that wait to be taken, as far as one look brings; a damaged row is an error among them.
-    /// An idle look reads nothing.
-    pub async fn inbox(&self) -> Result<Vec<Result<Job, StoreError>>, StoreError> {
-        let page = self.query_inbox(INBOX_NEW).limit(INBOX_PAGE).send().await;
+    /// The oldest jobs that wait to be taken and have not expired, as far as one look brings. An idle look reads
+    /// nothing. Eventually consistent: a job may appear late, and stay a moment after it was taken.
+    pub async fn inbox(&self, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {
+        let page = self.query_inbox(INBOX_NEW, now).limit(INBOX_PAGE).send().await;
         let page = page.map_err(StoreError::unavailable("look into the inbox"))?;
-        Ok(page.items().iter().filter_map(|row| item::to_job(row).transpose()).collect())
+        Ok(page.items().iter().filter_map(item::to_id).collect())
     }
 
-    /// All jobs that the lab has taken and not finished; a damaged row is an error among them.
-    pub async fn taken_jobs(&self) -> Result<Vec<Result<Job, StoreError>>, StoreError> {
-        let mut rows = self.query_inbox(INBOX_TAKEN).into_paginator().items().send();
+    /// All jobs that the lab has taken and not finished and that have not expired. Eventually consistent, as the inbox.
+    pub async fn taken_jobs(&self, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {
+        let mut rows = self.query_inbox(INBOX_TAKEN, now).into_paginator().items().send();
         let mut jobs = Vec::new();
         while let Some(row) = rows.next().await {
-            let row = row.map_err(StoreError::unavailable("read the taken jobs"))?;
-            jobs.extend(item::to_job(&row).transpose());
+            jobs.extend(item::to_id(&row.map_err(StoreError::unavailable("read the taken jobs"))?));
         }
         Ok(jobs)
     }
 
-    /// Takes a job for the lab; none if it is not to be had. Taking it again gives it again.
+    /// Takes a job for the lab; `None` if it is done or gone. Taking it again gives it again.
     pub async fn take(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         let take = self.update(id).update_expression("SET inbox = :taken").condition_expression("inbox = :new");
         let take = take.expression_attribute_values(":taken", text(INBOX_TAKEN));
@@ -68,7 +68,7 @@ impl JobStore {
     }
 
     /// Records that the program runs, and what it says of itself; fields that are not given stay. A done job stays
-    /// as it is. Gives the job as it then is; none if there is no such job.
+    /// as it is. Gives the job as it then is; `None` if there is no such job.
     pub async fn report(
         &self,
         id: JobId,
@@ -90,7 +90,7 @@ impl JobStore {
     }
 
     /// Records that the job has succeeded; its response must be uploaded. A done job stays as it is. Gives the job as
-    /// it then is; none if there is no such job.
+    /// it then is; `None` if there is no such job.
     pub async fn succeed(&self, id: JobId, response: &Payload, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
         let update = self.finish(id, Outcome::Succeeded, "response_size = :size, response_sha256 = :sha256", now);
         let update = update.expression_attribute_values(":size", number(response.size_bytes));
@@ -98,7 +98,7 @@ impl JobStore {
         job_in(changed(update.send().await)?)
     }
 
-    /// Records that the job has failed, and why. A done job stays as it is. Gives the job as it then is; none if
+    /// Records that the job has failed, and why. A done job stays as it is. Gives the job as it then is; `None` if
     /// there is no such job.
     pub async fn fail(&self, id: JobId, error: &str, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
         let update = self.finish(id, Outcome::Failed, "#error = :error", now);
@@ -106,15 +106,17 @@ impl JobStore {
         job_in(changed(update.expression_attribute_values(":error", text(error)).send().await)?)
     }
 
-    /// Records that the lab is alive.
-    pub async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+    /// Records that the lab is alive, over what it said before.
+    pub async fn record_heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
         let put = self.dynamodb.put_item().table_name(&self.table).set_item(Some(heartbeat.to_item()));
         put.send().await.map(drop).map_err(StoreError::unavailable("write the lab's heartbeat"))
     }
 
-    fn query_inbox(&self, value: &str) -> QueryFluentBuilder {
+    fn query_inbox(&self, value: &str, now: DateTime<Utc>) -> QueryFluentBuilder {
         let query = self.dynamodb.query().table_name(&self.table).index_name(INBOX);
-        query.key_condition_expression("inbox = :inbox").expression_attribute_values(":inbox", text(value))
+        let query = query.key_condition_expression("inbox = :inbox AND pk >= :oldest");
+        let query = query.expression_attribute_values(":inbox", text(value));
+        query.expression_attribute_values(":oldest", item::pk(JobId::earliest(now - RETENTION)))
     }
 
     /// An update that gives the row as it then is, also where its condition does not hold.
@@ -139,14 +141,14 @@ impl JobStore {
 
     fn finish(&self, id: JobId, outcome: Outcome, fields: &str, now: DateTime<Utc>) -> UpdateItemFluentBuilder {
         let set = "SET #status = :status, outcome = :outcome, finish_date = :now";
-        let update = self.advance(id, State::Done(outcome).status());
+        let update = self.advance(id, Status::Done);
         let update = update.update_expression(format!("{set}, {fields} REMOVE {INBOX}"));
         let update = update.expression_attribute_values(":outcome", text(outcome.as_str()));
         update.expression_attribute_values(":now", date(now))
     }
 }
 
-/// The row after an update, or as it was found where the update's condition did not hold; none if there is none.
+/// The row after an update, or as it was found where the update's condition did not hold; `None` if there is none.
 fn changed(result: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Result<Option<Item>, StoreError> {
     match result {
         Ok(output) => Ok(output.attributes),
@@ -158,5 +160,8 @@ fn changed(result: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Resul
 }
 
 fn job_in(row: Option<Item>) -> Result<Option<Job>, StoreError> {
-    row.map_or(Ok(None), |row| item::to_job(&row))
+    match row {
+        Some(row) => item::to_job(&row),
+        None => Ok(None),
+    }
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use bcrlapi::Client;
 use bcrlapi_api::JobResource;
-use bcrlapi_domain::{ApiName, Outcome, Status};
-use bcrlapi_exchange::{StatusFile, layout};
+use bcrlapi_domain::{ApiName, Status};
+use bcrlapi_exchange::{Queue, layout};
 use bcrlapi_local::{Lab, Stack, programs, until};
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ async fn show(stack: &Stack, lab: &mut Lab, api: &ApiName) -> anyhow::Result<()>
     say(&format!("      {}", head(&fs::read_to_string(request)?)));
     say(&format!("      {}\n      {entry}", layout::STATUS));
 
-    lab.start_worker(&shared, &programs::write(&stack.directory().join("programs"))?);
+    lab.start_worker(stack, slow_program(&programs::write(&stack.directory().join("programs"))?));
     let running = until("the program to run", async || job_past(&client, &job, Status::Pending).await).await?;
     step(started, running.status.as_str(), "examples/soc/main.py, run by the worker");
     let done = until("the program to end", async || job_past(&client, &job, Status::Processing).await).await?;
@@ -52,7 +52,7 @@ async fn show(stack: &Stack, lab: &mut Lab, api: &ApiName) -> anyhow::Result<()>
     step(started, "done", &layout::response(job.uuid));
     say(&format!("      {}", head(&String::from_utf8_lossy(&response))));
     say(&format!("      {}", entry_line(&shared, &job).unwrap_or_default()));
-    if done.outcome != Some(Outcome::Succeeded) {
+    if !done.has_succeeded() {
         bail!("the job did not succeed: {}", done.error.unwrap_or_default());
     }
 
@@ -64,6 +64,11 @@ async fn show(stack: &Stack, lab: &mut Lab, api: &ApiName) -> anyhow::Result<()>
     say(&format!("\nState of charge after {} s: {} %", result["duration_s"], result["soc_percent"]));
     say("Next: cargo run --bin bcrlapi-local -- up");
     Ok(())
+}
+
+/// The program of the demo. In a lab it would run for minutes; here a second has to do.
+fn slow_program(program: &Path) -> Vec<String> {
+    ["sh", "-c", "sleep 1; exec python3 \"$0\" \"$@\"", &program.display().to_string()].map(str::to_owned).to_vec()
 }
 
 fn step(started: Instant, name: &str, text: &str) {
@@ -78,7 +83,7 @@ fn head(text: &str) -> String {
 }
 
 fn entry_line(shared: &Path, job: &JobResource) -> Option<String> {
-    let queue = StatusFile::parse(&fs::read(shared.join(layout::STATUS)).ok()?).ok()?;
+    let queue = Queue::parse(&fs::read(shared.join(layout::STATUS)).ok()?).ok()?;
     Some(queue.entry(job.uuid)?.to_line())
 }
 

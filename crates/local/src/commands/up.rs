@@ -1,4 +1,7 @@
-use std::fs;
+use std::fs::{OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 use bcrlapi_local::{Lab, Stack, programs};
@@ -18,11 +21,12 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
         lab.start_agent(&stack, POLL);
     }
     if !args.no_worker {
-        lab.start_worker(&stack.shared(), &programs::write(&stack.directory().join("programs"))?);
+        let program = programs::write(&stack.directory().join("programs"))?;
+        lab.start_worker(&stack, vec!["python3".to_owned(), program.display().to_string()]);
     }
     let env = stack.directory().join("env");
     let lines = stack.environment().into_iter().map(|(name, value)| format!("export {name}={}\n", quote(&value)));
-    fs::write(&env, lines.collect::<String>())?;
+    write_for_owner(&env, &lines.collect::<String>())?;
 
     let directory = args.dir.display();
     say(&format!("bcrlapi is up; its data stays in {directory}. Ctrl-C stops it.\n"));
@@ -36,6 +40,14 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     say("stopping");
     lab.stop().await;
     Ok(())
+}
+
+/// Writes a file that holds a secret.
+fn write_for_owner(file: &Path, content: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(content.as_bytes())
 }
 
 fn submit_example(args: &Up) -> String {

@@ -11,8 +11,9 @@ use axum::response::Response;
 use axum::serve::ListenerExt;
 use bcrlapi_api::{Problem, ProblemKind, Route};
 use bcrlapi_cloud::JobStore;
-use bcrlapi_edge::problem_response;
+use bcrlapi_common::problem_response;
 use chrono::Utc;
+use http_body_util::LengthLimitError;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -62,11 +63,12 @@ async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
 impl Gateway {
     async fn dispatch(&self, request: Request, request_id: &str) -> Result<http::Response<lambda_http::Body>, Problem> {
         let (parts, body) = request.into_parts();
-        let too_large =
-            |_| Problem::new(ProblemKind::RequestTooLarge, format!("the body has over {BODY_MAX_BYTES} bytes"));
-        let body = to_bytes(body, BODY_MAX_BYTES).await.map_err(too_large)?;
+        let body = to_bytes(body, BODY_MAX_BYTES).await.map_err(unreadable)?;
         let forbidden = |reason: &str| Problem::new(ProblemKind::Forbidden, reason);
         let caller = signature::check(&self.principals, &parts, &body, Utc::now()).map_err(forbidden)?;
+        if !event::has_usable_host(&parts) {
+            return Err(forbidden("the host header names no host"));
+        }
         let matched = event::match_path(parts.uri.path()).ok_or_else(|| forbidden("the API has no such path"))?;
         let route = Route::find(&parts.method, matched.template).ok_or_else(|| {
             let detail = format!("{} is not a method of {}", parts.method, matched.template);
@@ -78,5 +80,13 @@ impl Gateway {
             Route::Status => bcrlapi_status::handle(&self.functions.store, request, Utc::now()).await,
             Route::Result => bcrlapi_result::handle(&self.functions.store, request, Utc::now()).await,
         })
+    }
+}
+
+fn unreadable(error: axum::Error) -> Problem {
+    if error.into_inner().is::<LengthLimitError>() {
+        Problem::new(ProblemKind::RequestTooLarge, format!("the body has over {BODY_MAX_BYTES} bytes"))
+    } else {
+        Problem::new(ProblemKind::InvalidJson, "the body came to an end before its time")
     }
 }

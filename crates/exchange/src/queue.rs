@@ -1,17 +1,17 @@
 use std::collections::BTreeMap;
 
 use bcrlapi_domain::{Job, JobId, Outcome, State, Status, limits};
-use chrono::{FixedOffset, SecondsFormat};
+use chrono::FixedOffset;
 use serde_json::{Map, Value};
 
-use crate::spaced_json;
+use crate::{lab_date, spaced_json};
 
 /// `request/status.json` as a value: the entries in their order, and everything else that somebody put there.
 ///
 /// Reads what people and scripts write (any indentation and order of fields, CRLF, a byte order mark, fields
-/// nobody knows); writes one job a line. What it does not understand it keeps as it is.
+/// nobody knows); writes one job a line. What it does not understand it keeps, numbers as the nearest double.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct StatusFile {
+pub struct Queue {
     entries: Vec<Entry>,
     index: BTreeMap<JobId, usize>,
     other_fields: Map<String, Value>,
@@ -23,7 +23,7 @@ pub struct Entry(Value);
 
 /// The bytes are no queue. It may be that somebody is writing them just now.
 #[derive(Debug, thiserror::Error)]
-pub enum BrokenStatus {
+pub enum BrokenQueue {
     /// Not JSON, or not all of it.
     #[error("status.json is not valid JSON: {0}")]
     NotJson(#[from] serde_json::Error),
@@ -32,16 +32,16 @@ pub enum BrokenStatus {
     NotAQueue,
 }
 
-impl StatusFile {
+impl Queue {
     /// Reads the file's bytes. An object without `jobs` is an empty queue.
-    pub fn parse(bytes: &[u8]) -> Result<Self, BrokenStatus> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, BrokenQueue> {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-        let Value::Object(mut fields) = serde_json::from_slice(bytes)? else { return Err(BrokenStatus::NotAQueue) };
+        let Value::Object(mut fields) = serde_json::from_slice(bytes)? else { return Err(BrokenQueue::NotAQueue) };
         let jobs = match fields.shift_remove("jobs") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(jobs)) => jobs,
-            Some(_) => return Err(BrokenStatus::NotAQueue),
+            Some(_) => return Err(BrokenQueue::NotAQueue),
         };
         let mut file = Self { other_fields: fields, ..Self::default() };
         jobs.into_iter().map(Entry).for_each(|entry| file.push(entry));
@@ -126,12 +126,11 @@ impl StatusFile {
 impl Entry {
     /// The entry of a job that comes into the queue. `offset` is the lab's own, for `request_date`.
     pub fn new(job: &Job, offset: FixedOffset) -> Self {
-        let date = job.id.request_date().with_timezone(&offset);
         let mut entry = Self(Value::Object(Map::from_iter([
             ("uuid".to_owned(), job.id.to_string().into()),
             ("api".to_owned(), job.api.to_string().into()),
             ("status".to_owned(), Status::Pending.as_str().into()),
-            ("request_date".to_owned(), date.to_rfc3339_opts(SecondsFormat::Secs, false).into()),
+            ("request_date".to_owned(), lab_date::render(job.id, offset).into()),
         ])));
         entry.set(job.state, job.error.as_deref());
         entry
@@ -163,8 +162,9 @@ impl Entry {
 
     /// How much of the job is done, 0 to 100.
     pub fn progress(&self) -> Option<u8> {
-        let percent = self.0.get("progress")?.as_f64()?;
-        (0..=100).rev().find(|whole| f64::from(*whole) <= percent)
+        let percent = self.0.get("progress")?.as_f64().filter(|percent| *percent >= 0.0)?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 0 and 100")]
+        Some(percent.min(100.0) as u8)
     }
 
     /// What the APP says of the job: at most [`limits::MESSAGE_MAX_CHARS`], the beginning of it.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use bcrlapi_domain::{JobId, Outcome, State};
-use bcrlapi_exchange::{Entry, StatusFile};
+use bcrlapi_exchange::{Entry, Queue};
 
 const FIRST: &str = "018aef2c-7a00-7000-8000-000000000001";
 const SECOND: &str = "018aef2c-7a00-7000-8000-000000000002";
@@ -11,8 +11,8 @@ fn id(text: &str) -> JobId {
     text.parse().unwrap()
 }
 
-fn parse(text: &str) -> StatusFile {
-    StatusFile::parse(text.as_bytes()).unwrap()
+fn parse(text: &str) -> Queue {
+    Queue::parse(text.as_bytes()).unwrap()
 }
 
 fn with_entry(fields: &str) -> Entry {
@@ -37,7 +37,7 @@ fn any_way_of_writing_it_is_read() {
 #[test]
 fn what_is_no_queue_is_an_error() {
     for broken in ["", "{\"jobs\": [", "[]", "null", "{\"jobs\": {}}", "{\"jobs\": []}}", "\u{0}"] {
-        assert!(StatusFile::parse(broken.as_bytes()).is_err(), "{broken:?}");
+        assert!(Queue::parse(broken.as_bytes()).is_err(), "{broken:?}");
     }
 }
 

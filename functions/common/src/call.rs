@@ -1,9 +1,10 @@
 use bcrlapi_api::{Problem, ProblemKind, Route};
-use bcrlapi_cloud::JobStore;
+use bcrlapi_cloud::{JobStore, StoreError};
 use bcrlapi_domain::{Job, JobId, Owner};
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use http::header::HOST;
+use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyRequestContext;
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt};
 
@@ -32,7 +33,7 @@ impl Call {
         Ok(Self {
             route: Route::find(request.method(), context.resource_path.as_deref().unwrap_or_default()),
             owner: owner.ok_or_else(nobody)?,
-            base_url: base_url(request.headers(), context.path.as_deref().unwrap_or_default()),
+            base_url: base_url(request.headers(), context),
             request,
         })
     }
@@ -65,7 +66,7 @@ impl Call {
             let detail = format!("job {id} expired at {}; submit it again", id.expiry_date().to_rfc3339());
             return Err(Problem::new(ProblemKind::Expired, detail));
         }
-        let job = store.job(id).await.map_err(Problem::unavailable)?;
+        let job = store.job(id).await.map_err(store_problem)?;
         job.filter(|job| job.owner == self.owner).ok_or_else(no_such_job)
     }
 
@@ -76,11 +77,43 @@ impl Call {
     }
 }
 
-/// `path` is the caller's, stage or custom domain's base path included: what stands before `/v1/` belongs to the base.
-fn base_url(headers: &HeaderMap, path: &str) -> String {
+/// What a caller is told when a store fails: whether trying again may help, and nothing else.
+pub fn store_problem(error: StoreError) -> Problem {
+    match error {
+        StoreError::Unavailable { .. } => Problem::unavailable(error),
+        StoreError::Damaged { .. } => Problem::internal(error),
+    }
+}
+
+/// The caller's path has the stage, or a custom domain's base path, in front of what the route's template describes.
+fn base_url(headers: &HeaderMap, context: &ApiGatewayProxyRequestContext) -> String {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = header("x-forwarded-proto").unwrap_or("https");
     let host = header(HOST.as_str()).unwrap_or_default();
-    let prefix = path.split_once("/v1/").map_or("", |(prefix, _)| prefix);
+    let segments = context.resource_path.as_deref().unwrap_or_default().matches('/').count();
+    let path = context.path.as_deref().unwrap_or_default();
+    let prefix = path.rmatch_indices('/').nth(segments.saturating_sub(1)).map_or("", |(end, _)| &path[..end]);
     format!("{scheme}://{host}{prefix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_url_keeps_stage_or_base_path() {
+        let base_url = |path: &str| {
+            let mut context = ApiGatewayProxyRequestContext::default();
+            context.resource_path = Some("/v1/jobs/{uuid}".to_owned());
+            context.path = Some(path.to_owned());
+            let headers = [("host", "api.example"), ("x-forwarded-proto", "https")];
+            let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            super::base_url(&HeaderMap::from_iter(headers), &context)
+        };
+        assert_eq!(base_url("/v1/jobs/x"), "https://api.example");
+        assert_eq!(base_url("/prod/v1/jobs/x"), "https://api.example/prod");
+        assert_eq!(base_url("/v1/v1/jobs/x"), "https://api.example/v1");
+        assert_eq!(base_url("/lab/v1/v1/jobs/x"), "https://api.example/lab/v1");
+        assert_eq!(base_url(""), "https://api.example");
+    }
 }

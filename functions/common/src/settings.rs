@@ -10,7 +10,7 @@ pub async fn store_from_env() -> anyhow::Result<JobStore> {
 
 /// A setting that the function cannot start without.
 fn required(name: &str) -> anyhow::Result<String> {
-    env::var(name).with_context(|| format!("the environment variable {name} is not set"))
+    optional(name).with_context(|| format!("the environment variable {name} is not set"))
 }
 
 /// A setting that may be missing or empty.

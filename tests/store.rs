@@ -1,0 +1,123 @@
+//! The conditions on which everything else rests: what a row lets happen to it.
+
+use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
+use bcrlapi_tests::System;
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+const BODY: &str = "{}";
+const SHA256_OF_BODY: &str = "RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=";
+
+fn new_id() -> JobId {
+    Uuid::now_v7().try_into().unwrap()
+}
+
+fn payload() -> Payload {
+    Payload { size_bytes: BODY.len() as u64, sha256: SHA256_OF_BODY.to_owned() }
+}
+
+/// A job that was just submitted.
+async fn submitted(system: &System, id: JobId) -> Job {
+    let owner = Owner::from_identity("1", "AIDA").unwrap();
+    let job = Job::requested(id, "soc".parse().unwrap(), owner, payload());
+    system.stack().store().submit(&job, BODY.into()).await.unwrap();
+    job
+}
+
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_gives_back_the_job_it_was_made_of() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    let job = submitted(&system, new_id()).await;
+    assert_eq!(store.job(job.id).await.unwrap(), Some(job.clone()));
+    assert_eq!(store.read_request(job.id, &job.request).await.unwrap().unwrap(), BODY);
+    assert_eq!(store.job(new_id()).await.unwrap(), None);
+    store.submit(&job, BODY.into()).await.expect("a try whose answer was lost may be repeated");
+    assert_eq!(store.inbox(now()).await.unwrap(), [job.id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_goes_from_the_inbox_to_the_taken_ones_and_leaves_them_when_it_is_done() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    let jobs = [submitted(&system, new_id()).await, submitted(&system, new_id()).await];
+    assert_eq!(store.inbox(now()).await.unwrap(), [jobs[0].id, jobs[1].id], "oldest first");
+
+    for _ in 0..2 {
+        assert_eq!(store.take(jobs[0].id).await.unwrap(), Some(jobs[0].clone()), "taking it again gives it again");
+    }
+    assert_eq!(store.inbox(now()).await.unwrap(), [jobs[1].id]);
+    assert_eq!(store.taken_jobs(now()).await.unwrap(), [jobs[0].id]);
+
+    store.succeed(jobs[0].id, &payload(), now()).await.unwrap();
+    assert_eq!(store.taken_jobs(now()).await.unwrap(), []);
+    assert_eq!(store.take(jobs[0].id).await.unwrap(), None, "a done job cannot be taken");
+    assert_eq!(store.take(new_id()).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_done_job_stays_as_it_is() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    let job = submitted(&system, new_id()).await;
+    store.take(job.id).await.unwrap();
+    let failed = store.fail(job.id, "the first word", now()).await.unwrap().unwrap();
+    assert_eq!((failed.state, failed.error.as_deref()), (State::Done(Outcome::Failed), Some("the first word")));
+    for later in [
+        store.fail(job.id, "another word", now()).await,
+        store.succeed(job.id, &payload(), now()).await,
+        store.report(job.id, Some(50), Some("still here"), now()).await,
+    ] {
+        assert_eq!(later.unwrap(), Some(failed.clone()));
+    }
+    assert_eq!(store.job(job.id).await.unwrap(), Some(failed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_keeps_what_it_does_not_mention() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    let job = submitted(&system, new_id()).await;
+    let first = store.report(job.id, Some(10), Some("warm"), now()).await.unwrap().unwrap();
+    let second = store.report(job.id, Some(20), None, now() + TimeDelta::seconds(9)).await.unwrap().unwrap();
+    assert_eq!(second.state, State::Processing);
+    assert_eq!((second.progress, second.message.as_deref()), (Some(20), Some("warm")));
+    assert_eq!(second.start_date, first.start_date, "it started once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_can_be_made_of_a_job_that_never_was() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    assert_eq!(store.report(new_id(), None, None, now()).await.unwrap(), None);
+    assert_eq!(store.fail(new_id(), "no", now()).await.unwrap(), None);
+    assert_eq!(store.succeed(new_id(), &payload(), now()).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_job_is_not_the_labs_any_more() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    let [old, new] = [submitted(&system, new_id()).await, submitted(&system, new_id()).await];
+    store.take(old.id).await.unwrap();
+    let in_a_week = now() + TimeDelta::days(7);
+    assert_eq!(store.inbox(in_a_week - TimeDelta::minutes(1)).await.unwrap(), [new.id]);
+    assert_eq!(store.taken_jobs(in_a_week - TimeDelta::minutes(1)).await.unwrap(), [old.id]);
+    assert_eq!(store.inbox(in_a_week + TimeDelta::minutes(1)).await.unwrap(), []);
+    assert_eq!(store.taken_jobs(in_a_week + TimeDelta::minutes(1)).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_not_the_rows_is_refused() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    let job = submitted(&system, new_id()).await;
+    let larger = Payload { size_bytes: 3, ..job.request.clone() };
+    let refused = store.read_request(job.id, &larger).await.unwrap_err();
+    assert!(refused.to_string().contains("is damaged in the cloud"), "{refused}");
+    assert_eq!(store.read_request(new_id(), &job.request).await.unwrap(), None);
+}
