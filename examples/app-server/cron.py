@@ -3,7 +3,8 @@
 
     * * * * * python3 cron.py /shared/bcrlapi
 
-Takes the first pending job from the top, sets it to processing, runs main.py, sets it to done.
+Takes the first pending job from the top, sets it to processing, runs main.py, sets it to done. Where a job can take
+longer than a minute, runs overlap; give each its turn with `flock`, or use bcrlapi-worker.
 """
 
 import json
@@ -46,4 +47,6 @@ def main(shared):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if len(sys.argv) != 2:
+        sys.exit("usage: cron.py SHARED_DIRECTORY")
+    main(sys.argv[1])

@@ -32,13 +32,17 @@ def state_of_charge(capacity_ah, initial_soc_percent, samples, charge_efficiency
     check(len(samples) >= 2, "samples must have at least two entries")
 
     charge_ah = 0.0
-    series = [initial_soc_percent]
+    soc = initial_soc_percent
+    series = [soc]
     for before, after in zip(samples, samples[1:]):
         seconds = after["time_s"] - before["time_s"]
         check(seconds > 0, f"time_s must rise, but {after['time_s']} follows {before['time_s']}")
         ampere_hours = (before["current_a"] + after["current_a"]) / 2 * seconds / SECONDS_PER_HOUR
-        charge_ah += ampere_hours * (charge_efficiency if ampere_hours > 0 else 1.0)
-        series.append(min(100.0, max(0.0, initial_soc_percent + 100 * charge_ah / capacity_ah)))
+        stored_ah = ampere_hours * (charge_efficiency if ampere_hours > 0 else 1.0)
+        charge_ah += stored_ah
+        # A battery is never more than full, and what it could not store does not come back.
+        soc = min(100.0, max(0.0, soc + 100 * stored_ah / capacity_ah))
+        series.append(soc)
 
     return {
         "soc_percent": round(series[-1], 3),

@@ -1,5 +1,6 @@
 //! The `bcrlapi-agent` command.
 
+use std::io::IsTerminal;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,7 +52,11 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // A log that cannot be written is no reason to stop.
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    log.log_internal_errors(false).init();
     let runtime = tokio::runtime::Runtime::new()?;
     let ended = runtime.block_on(run(args));
     // A file system that hangs would hold up the stop for ever.

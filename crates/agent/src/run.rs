@@ -70,5 +70,9 @@ async fn keep_in_sync(agent: &mut Agent, events: &FileEvents, poll: Duration, st
             }
         };
     }
+    // One last look, so that what has just been done in the lab is told.
+    if let Err(error) = agent.round(Look::Directory).await {
+        tracing::warn!(%error, "cannot look once more");
+    }
     agent.finish_uploads().await;
 }

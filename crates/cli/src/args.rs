@@ -31,7 +31,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Submit a job; prints its uuid, or with --wait its result.
     Submit {
-        /// The program to run, such as soc.
+        /// The lab's program that it is for, such as soc.
         api: ApiName,
         /// The program's input, a JSON file; - is standard input.
         #[arg(long, default_value = "-", value_name = "FILE|-")]

@@ -16,6 +16,8 @@ const WAIT_PAUSE_MIN: Duration = Duration::from_millis(100);
 const WAIT_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long nothing but failures may come back before waiting is given up.
 pub const WAIT_FAILURE_LIMIT: Duration = Duration::from_secs(30);
+/// The local stack's, which no proxy can reach.
+const LOOPBACK: &str = "http://127.0.0.1:";
 /// How much of an answer that is not the API's is shown.
 const UNEXPECTED_MAX_CHARS: usize = 200;
 
@@ -30,9 +32,13 @@ pub struct Client {
 impl Client {
     /// A client of the API at this URL: scheme, host and stage.
     pub fn new(base_url: &str, signer: Signer) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build();
-        let http = http.map_err(|error| ClientError::Unreachable(chain(&error)))?;
-        Ok(Self { http, base_url: check_url(base_url)?.to_owned(), signer })
+        let base_url = check_url(base_url)?.to_owned();
+        let mut http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT);
+        if base_url.starts_with(LOOPBACK) {
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| ClientError::Unreachable(chain(&error)))?;
+        Ok(Self { http, base_url, signer })
     }
 
     /// Submits a job.

@@ -46,7 +46,7 @@ async fn carry_out(args: Args) -> anyhow::Result<u8> {
         Command::Result { uuid, output } => {
             let result = client.result(uuid).await?;
             match output {
-                None => print(&result)?,
+                None => print_result(result)?,
                 Some(file) => {
                     fs::write(&file, &result).with_context(|| format!("cannot write {}", file.display()))?;
                     say(&format!("{} bytes written to {}", result.len(), file.display()));
@@ -68,16 +68,21 @@ async fn submit(client: &Client, api: &ApiName, input: &Path, wait: bool) -> any
     }
     let job = wait_for(client, job.uuid).await?;
     if job.has_succeeded() {
-        print(&client.result(job.uuid).await?)?;
+        print_result(client.result(job.uuid).await?)?;
     } else {
         say(&describe(&job));
     }
     Ok(outcome_code(&job))
 }
 
-async fn wait_for(client: &Client, id: JobId) -> Result<JobResource, ClientError> {
+async fn wait_for(client: &Client, id: JobId) -> anyhow::Result<JobResource> {
     let line = ProgressLine::start();
-    client.wait(id, |job| line.show(job)).await
+    match client.wait(id, |job| line.show(job)).await {
+        Err(error @ ClientError::Unreachable(_)) => {
+            Err(error).with_context(|| format!("the job goes on; later: bcrlapi wait {id}"))
+        }
+        waited => Ok(waited?),
+    }
 }
 
 fn read_input(input: &Path) -> anyhow::Result<Vec<u8>> {
@@ -130,6 +135,14 @@ fn code_of(error: &anyhow::Error) -> u8 {
         Some(ClientError::Unreachable(_)) => UNREACHABLE,
         Some(ClientError::BadUrl(_) | ClientError::Unsigned(_)) | None => USAGE,
     }
+}
+
+/// Writes a result, byte for byte; a person at a terminal gets a line's end too.
+fn print_result(mut result: Vec<u8>) -> anyhow::Result<()> {
+    if io::stdout().is_terminal() && !result.ends_with(b"\n") {
+        result.push(b'\n');
+    }
+    print(&result)
 }
 
 /// Writes to standard output. That its reader has seen enough (`| head`) is no error.

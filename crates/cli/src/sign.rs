@@ -35,7 +35,10 @@ impl Signer {
 
     /// Adds date and signature to the request.
     pub async fn sign(&self, request: &mut http::Request<Vec<u8>>) -> Result<(), ClientError> {
-        let credentials = self.credentials.provide_credentials().await.map_err(unsigned)?;
+        let credentials = self.credentials.provide_credentials().await.map_err(|error| {
+            let how = "for bcrlapi-local run `. .bcrlapi/env`, otherwise set them as for the AWS CLI";
+            ClientError::Unsigned(format!("no AWS credentials; {how} ({})", chain(&error)))
+        })?;
         let identity = credentials.into();
         let params = SigningParams::builder()
             .identity(&identity)

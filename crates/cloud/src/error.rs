@@ -1,6 +1,5 @@
 use std::error::Error;
 
-use aws_sdk_dynamodb::error::DisplayErrorContext;
 use bcrlapi_domain::JobId;
 
 /// Why the cloud could not do what was asked. None of these is the caller's fault, and none may be shown to callers.
@@ -28,6 +27,20 @@ pub enum StoreError {
 impl StoreError {
     /// For `map_err`: an SDK error with all that is inside it.
     pub(crate) fn unavailable<E: Error + 'static>(action: &'static str) -> impl FnOnce(E) -> Self {
-        move |error| Self::Unavailable { action, cause: DisplayErrorContext(&error).to_string() }
+        move |error| Self::Unavailable { action, cause: chain(&error) }
     }
+}
+
+/// The error and its causes in one line, each said once. For people: no dump of the answer's fields.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = inner.source();
+    }
+    text
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use bcrlapi_worker::{Stop, WorkerError};
+use bcrlapi_worker::Stop;
 use chrono::FixedOffset;
 use tokio_util::sync::CancellationToken;
 
@@ -38,18 +38,15 @@ impl Lab {
         let config = bcrlapi_worker::Config { shared: stack.shared(), once: false, jobs: 1, command };
         let stop = Arc::new(Stop::default());
         let stopped = Arc::clone(&stop);
-        let run = move || match bcrlapi_worker::run(&config, &stopped) {
-            Err(error @ WorkerError::CannotStart { .. }) => {
-                tracing::error!(%error, "the worker has ended; install python3 and start again");
+        let run = move || {
+            if let Err(error) = bcrlapi_worker::run(&config, &stopped) {
+                tracing::error!(%error, "the worker has ended");
             }
-            Err(error) => tracing::error!(%error, "the worker has ended"),
-            Ok(_) => {}
         };
         self.worker = Some((stop, thread::spawn(run)));
     }
 
-    /// Stops what was started. A program that runs is ended and its job fails, which the next agent reports if this
-    /// one has no time to.
+    /// Stops what was started. A program that runs is ended, and its job fails.
     pub async fn stop(self) {
         if let Some((stop, worker)) = self.worker {
             stop.ask();

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use args::{Args, Command};
@@ -12,11 +13,18 @@ use tracing_subscriber::EnvFilter;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let default_level =
-        if matches!(args.command, Command::Up(_)) { "warn,bcrlapi_agent=info,bcrlapi_worker=info" } else { "warn" };
+    // The embedded database warns of every question that is answered with no.
+    let default_level = match args.command {
+        Command::Up(_) => "warn,bcrlapi_agent=info,bcrlapi_worker=info,dynoxide=error",
+        Command::Demo | Command::Load(_) => "warn,dynoxide=error",
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
     // A log that cannot be written is no reason to stop.
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    log.log_internal_errors(false).init();
     let done = match args.command {
         Command::Demo => commands::demo::run().await,
         Command::Up(up) => commands::up::run(up).await,

@@ -1,3 +1,4 @@
+use std::env;
 use std::fs::{self, File, TryLockError};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -100,7 +101,10 @@ impl Stack {
     /// The environment in which AWS SDKs, the agent and the client command use this stack.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let keys = &self.principals[0];
+        // No proxy leads to this computer.
+        let no_proxy = [env::var("NO_PROXY").unwrap_or_default(), "127.0.0.1".to_owned()];
         vec![
+            ("NO_PROXY", no_proxy.join(",").trim_start_matches(',').to_owned()),
             ("BCRLAPI_URL", self.api_url.clone()),
             ("AWS_ACCESS_KEY_ID", keys.access_key_id.clone()),
             ("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.clone()),
@@ -132,7 +136,11 @@ fn lock(directory: &Path) -> anyhow::Result<File> {
 
 fn listen(port: u16) -> anyhow::Result<[TcpListener; 3]> {
     let bind = |offset: u16| -> anyhow::Result<TcpListener> {
-        let port = if port == 0 { 0 } else { port.checked_add(offset).context("--port is too high")? };
+        let port = if port == 0 {
+            0
+        } else {
+            port.checked_add(offset).context("--port can be at most 65533: three ports are used")?
+        };
         let listener = TcpListener::bind(("127.0.0.1", port));
         let listener = listener.with_context(|| format!("cannot listen on port {port}; choose another --port"))?;
         listener.set_nonblocking(true)?;

@@ -9,11 +9,11 @@ pub enum WorkerError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     /// The command cannot be run at all, so no further job is taken for it.
-    #[error("cannot start {command:?}: {source}; check the command after --")]
+    #[error("cannot start {command:?}: {reason}")]
     CannotStart {
         /// The program's name.
         command: String,
         /// The system's reason.
-        source: io::Error,
+        reason: io::Error,
     },
 }

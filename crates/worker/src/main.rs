@@ -1,6 +1,6 @@
 //! The `bcrlapi-worker` command.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -42,7 +42,9 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // A log that cannot be written is no reason to stop.
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false).init();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    log.log_internal_errors(false).init();
     let stop = Arc::new(Stop::default());
     ask_on_signals(Arc::clone(&stop))?;
     let config = Config { shared: args.shared, once: args.once, jobs: args.jobs.into(), command: args.command };

@@ -1,6 +1,7 @@
 //! Running the lab's program on one job.
 
 use std::collections::VecDeque;
+use std::env;
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -20,6 +21,17 @@ const WATCH_STEP: Duration = Duration::from_millis(10);
 const STDERR_GRACE: Duration = Duration::from_secs(1);
 /// What is kept of stderr: enough for [`ERROR_MAX_CHARS`] of the longest characters.
 const STDERR_TAIL_BYTES: usize = ERROR_MAX_CHARS * 4;
+
+/// Looks for a program as a shell would: a path as it is, a name on the `PATH`.
+pub(crate) fn find(program: &str) -> io::Result<()> {
+    let is_there = if program.contains('/') {
+        Path::new(program).is_file()
+    } else {
+        let folders = env::var_os("PATH").unwrap_or_default();
+        env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+    };
+    if is_there { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+}
 
 /// Runs `COMMAND... REQUEST RESPONSE` to its end; gives what went wrong, if anything did. Fails if it cannot be started.
 ///

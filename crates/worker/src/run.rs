@@ -26,10 +26,19 @@ pub struct Config {
     pub command: Vec<String>,
 }
 
+impl Config {
+    fn program(&self) -> String {
+        self.command.first().cloned().unwrap_or_default()
+    }
+}
+
 /// Serves the queue until it is asked to stop; with `once`, claims at most `jobs` jobs and runs them. Says how many it
 /// has run.
 pub fn run(config: &Config, stop: &Stop) -> Result<usize, WorkerError> {
     let directory = &SharedDir::open(&config.shared)?;
+    // A slip in the command should cost no job.
+    program::find(&config.program())
+        .map_err(|reason| WorkerError::CannotStart { command: config.program(), reason })?;
     thread::scope(|scope| {
         let start = |_| scope.spawn(|| Slot { config, directory, stop }.serve());
         let slots: Vec<_> = (0..config.jobs).map(start).collect();
@@ -87,9 +96,8 @@ impl Slot<'_> {
         let failure = match program::run(&self.config.command, &request, &response, self.stop) {
             Ok(None) if !response.is_file() => Some("the program wrote no response file".to_owned()),
             Ok(failure) => failure,
-            Err(source) => {
-                let command = self.config.command.first().cloned().unwrap_or_default();
-                let error = WorkerError::CannotStart { command, source };
+            Err(reason) => {
+                let error = WorkerError::CannotStart { command: self.config.program(), reason };
                 queue::finish(self.directory, id, Some(&error.to_string()), self.stop);
                 self.stop.take_no_more();
                 return Err(error);

@@ -1,6 +1,5 @@
 //! Making the table and the bucket.
 
-use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ScalarAttributeType,
     TimeToLiveSpecification,
@@ -17,6 +16,9 @@ impl JobStore {
     }
 
     async fn provision_table(&self) -> Result<(), StoreError> {
+        if self.dynamodb.describe_table().table_name(&self.table).send().await.is_ok() {
+            return Ok(());
+        }
         let attributes = TABLE.indexes.iter().map(|index| index.name).chain([TABLE.hash_key]);
         let created = self
             .dynamodb
@@ -28,13 +30,8 @@ impl JobStore {
             .billing_mode(BillingMode::PayPerRequest)
             .send()
             .await;
-        match created {
-            Ok(_) => self.provision_time_to_live().await,
-            Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => {
-                Ok(())
-            }
-            Err(error) => Err(StoreError::unavailable("create the table")(error)),
-        }
+        created.map_err(StoreError::unavailable("create the table"))?;
+        self.provision_time_to_live().await
     }
 
     async fn provision_time_to_live(&self) -> Result<(), StoreError> {

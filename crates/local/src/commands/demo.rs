@@ -2,13 +2,14 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use bcrlapi::Client;
 use bcrlapi_api::JobResource;
 use bcrlapi_domain::{ApiName, Status};
 use bcrlapi_exchange::{Queue, layout};
 use bcrlapi_local::{Lab, Stack, programs, until};
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::say;
 
@@ -17,16 +18,21 @@ const POLL: Duration = Duration::from_millis(200);
 const HEAD_CHARS: usize = 150;
 
 pub(crate) async fn run() -> anyhow::Result<()> {
+    programs::check_python()?;
     let directory = tempfile::tempdir()?;
     let api: ApiName = "soc".parse()?;
     let stack = Stack::start(directory.path(), 0, std::slice::from_ref(&api)).await?;
     let mut lab = Lab::default();
     lab.start_agent(&stack, POLL);
+    let mut interrupt = signal(SignalKind::interrupt())?;
     say(&format!(
         "bcrlapi demo: API, DynamoDB, S3, agent and worker on this computer, in {}",
         stack.directory().display()
     ));
-    let shown = show(&stack, &mut lab, &api).await;
+    let shown = tokio::select! {
+        shown = show(&stack, &mut lab, &api) => shown,
+        _ = interrupt.recv() => Err(anyhow!("interrupted")),
+    };
     lab.stop().await;
     shown
 }
@@ -48,13 +54,13 @@ async fn show(stack: &Stack, lab: &mut Lab, api: &ApiName) -> anyhow::Result<()>
     let running = until("the program to run", async || job_past(&client, &job, Status::Pending).await).await?;
     step(started, running.status.as_str(), "examples/soc/main.py, run by the worker");
     let done = until("the program to end", async || job_past(&client, &job, Status::Processing).await).await?;
+    if !done.has_succeeded() {
+        bail!("the job did not succeed: {}", done.error.unwrap_or_default());
+    }
     let response = fs::read(shared.join(layout::response(job.uuid))).context("there is no response file")?;
     step(started, "done", &layout::response(job.uuid));
     say(&format!("      {}", head(&String::from_utf8_lossy(&response))));
     say(&format!("      {}", entry_line(&shared, &job).unwrap_or_default()));
-    if !done.has_succeeded() {
-        bail!("the job did not succeed: {}", done.error.unwrap_or_default());
-    }
 
     let result = client.result(job.uuid).await?;
     ensure!(result == response, "the result is not the response file");

@@ -29,7 +29,7 @@ pub(crate) async fn run(args: Load) -> anyhow::Result<()> {
                 submitted += 1;
                 let number = submitted;
                 let (client, input, limit) = (client.clone(), input(&args, number), args.timeout);
-                jobs.spawn(async move { (number, follow(&client, input, limit).await) });
+                jobs.spawn(async move { (number, follow(&client, number, input, limit).await) });
             }
             Some(job) = jobs.join_next() => {
                 let (number, result) = job?;
@@ -50,10 +50,11 @@ fn input(args: &Load, number: u32) -> Value {
 }
 
 /// Submits one job, waits for its end and checks that the result is the answer to this very request.
-async fn follow(client: &Client, input: Value, limit: Duration) -> anyhow::Result<Finished> {
+async fn follow(client: &Client, number: u32, input: Value, limit: Duration) -> anyhow::Result<Finished> {
     let api: ApiName = "mock".parse()?;
     let started = Instant::now();
     let job = client.submit(&api, input.to_string().into_bytes()).await.context("submit")?;
+    say(&format!("job {number}: submitted as {}", job.uuid));
     let waited = timeout(limit, client.wait(job.uuid, |_| {})).await;
     let done = waited.with_context(|| format!("job {} is not done after {limit:?}", job.uuid))?.context("wait")?;
     let took = started.elapsed();

@@ -4,6 +4,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use bcrlapi_domain::ApiName;
 use bcrlapi_local::{Lab, Stack, programs};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,6 +16,13 @@ const POLL: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    if !args.no_worker {
+        programs::check_python()?;
+        let served = |api: &&ApiName| programs::APIS.contains(&api.as_str());
+        for api in args.apis.iter().filter(|api| !served(api)) {
+            say(&format!("note: the built-in worker has no program for {api}; bring your own worker with --no-worker"));
+        }
+    }
     let stack = Stack::start(&args.dir, args.port, &args.apis).await?;
     let mut lab = Lab::default();
     if !args.no_agent {
@@ -29,7 +37,7 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     write_for_owner(&env, &lines.collect::<String>())?;
 
     let directory = args.dir.display();
-    say(&format!("bcrlapi is up; its data stays in {directory}. Ctrl-C stops it.\n"));
+    say(&format!("bcrlapi is up; its data stays in {directory}. Ctrl-C stops it; a job that is running then fails.\n"));
     for (name, value) in stack.environment().into_iter().filter(|(name, _)| !name.contains("KEY")) {
         say(&format!("  {name:<26} {value}"));
     }
@@ -51,8 +59,11 @@ fn write_for_owner(file: &Path, content: &str) -> io::Result<()> {
 }
 
 fn submit_example(args: &Up) -> String {
-    let api = args.apis.first().map_or("soc", |api| api.as_str());
-    format!("cargo run -q --bin bcrlapi -- submit {api} --input examples/soc/request.json --wait")
+    let submit = "cargo run -q --bin bcrlapi -- submit";
+    match args.apis.first().map_or("soc", |api| api.as_str()) {
+        "soc" => format!("{submit} soc --input examples/soc/request.json --wait"),
+        api => format!("echo '{{}}' | {submit} {api} --wait"),
+    }
 }
 
 /// The value as one word for any POSIX shell.
