@@ -27,13 +27,14 @@ pub(crate) fn claim(directory: &SharedDir) -> Result<Option<JobId>, DirectoryErr
 pub(crate) fn finish(directory: &SharedDir, id: JobId, failure: Option<&str>, stop: &Stop) {
     let state = State::Done(if failure.is_some() { Outcome::Failed } else { Outcome::Succeeded });
     for _ in 0..FINISH_TRIES {
+        let mut is_done = false;
         let finished = directory.update_status(|queue| {
-            queue.entry(id)?;
-            queue.advance(id, state, failure);
-            Some(())
+            is_done = queue.entry(id)?.state().is_some_and(State::is_done);
+            queue.advance(id, state, failure).then_some(())
         });
         match finished {
             Ok(Some(())) => return,
+            Ok(None) if is_done => return,
             Ok(None) => tracing::warn!(uuid = %id, "the job is missing in status.json; trying again"),
             Err(error) => tracing::warn!(uuid = %id, %error, "cannot set the job to done; trying again"),
         }

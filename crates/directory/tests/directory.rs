@@ -1,0 +1,210 @@
+//! What may be found in a directory that others write to, and what must not come of it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+
+use bcrlapi_directory::{DirectoryError, Published, SharedDir};
+use bcrlapi_domain::{JobId, State};
+use bcrlapi_exchange::{Queue, layout};
+use tempfile::TempDir;
+
+const ID: &str = "018aef2c-7a00-7000-8000-000000000001";
+
+struct Fixture {
+    root: TempDir,
+    directory: SharedDir,
+}
+
+fn fixture() -> Fixture {
+    let root = tempfile::tempdir().unwrap();
+    let directory = SharedDir::open(root.path()).unwrap();
+    Fixture { root, directory }
+}
+
+fn queue(status: &str) -> String {
+    format!("{{\"jobs\": [{{\"uuid\": \"{ID}\", \"status\": \"{status}\"}}]}}")
+}
+
+fn parsed(status: &str) -> Queue {
+    Queue::parse(queue(status).as_bytes()).unwrap()
+}
+
+fn id() -> JobId {
+    ID.parse().unwrap()
+}
+
+impl Fixture {
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn write_status(&self, status: &str) {
+        fs::write(self.path(layout::STATUS), queue(status)).unwrap();
+    }
+
+    fn state(&self) -> Option<State> {
+        self.directory.read_status().unwrap().queue.unwrap()?.entry(id())?.state()
+    }
+
+    fn publish_over(
+        &self,
+        read: Option<bcrlapi_directory::Fingerprint>,
+        status: &str,
+    ) -> Result<Published, DirectoryError> {
+        self.directory.publish_status(&self.directory.lock().unwrap(), read, &parsed(status))
+    }
+}
+
+fn make_fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_not_made() {
+    let root = tempfile::tempdir().unwrap();
+    let error = SharedDir::open(&root.path().join("not mounted")).unwrap_err();
+    assert!(error.to_string().contains("not mounted"), "{error}");
+    assert!(!root.path().join("not mounted").exists());
+}
+
+#[test]
+fn a_publish_replaces_what_was_read_and_nothing_else() {
+    let fixture = fixture();
+    assert!(matches!(fixture.publish_over(None, "pending"), Ok(Published::InPlace(_))));
+    let read = fixture.directory.read_status().unwrap().fingerprint;
+    fixture.write_status("processing");
+    assert_eq!(fixture.publish_over(read, "pending").unwrap(), Published::Overtaken);
+    assert_eq!(fixture.publish_over(None, "pending").unwrap(), Published::Overtaken);
+    assert_eq!(fixture.state(), Some(State::Processing));
+    assert!(!fixture.path(layout::STATUS_STAGED).exists(), "what was not published is gone");
+}
+
+#[test]
+fn what_a_publish_displaces_lingers_and_shows_what_is_written_to_it() {
+    let fixture = fixture();
+    fixture.write_status("pending");
+    let mut held = fs::OpenOptions::new().write(true).open(fixture.path(layout::STATUS)).unwrap();
+    let read = fixture.directory.read_status().unwrap().fingerprint;
+    let Published::InPlace(fingerprint) = fixture.publish_over(read, "pending").unwrap() else { panic!() };
+    assert_eq!(fixture.directory.status_fingerprint().unwrap(), Some(fingerprint));
+
+    let displaced = fixture.directory.displaced().unwrap();
+    assert_eq!(displaced.iter().map(|(_, content)| Some(*content)).collect::<Vec<_>>(), [read], "as it was read");
+    held.set_len(0).unwrap();
+    held.write_all(queue("done").as_bytes()).unwrap();
+    let (inode, content) = fixture.directory.displaced().unwrap()[0];
+    assert_ne!(Some(content), read);
+    let news = fixture.directory.read_displaced(inode).unwrap().queue.unwrap().unwrap();
+    assert!(news.entry(id()).unwrap().state().unwrap().is_done());
+    fixture.directory.discard_displaced(inode).unwrap();
+    fixture.directory.discard_displaced(inode).expect("it may be gone already");
+    assert_eq!(fixture.directory.displaced().unwrap(), []);
+}
+
+#[test]
+fn what_a_crash_left_where_queues_are_staged_is_kept() {
+    let fixture = fixture();
+    fs::write(fixture.path(layout::STATUS_STAGED), queue("done")).unwrap();
+    fixture.directory.adopt_displaced(&fixture.directory.lock().unwrap()).unwrap();
+    let (inode, _) = fixture.directory.displaced().unwrap()[0];
+    let kept = fixture.directory.read_displaced(inode).unwrap().queue.unwrap().unwrap();
+    assert!(kept.entry(id()).unwrap().state().unwrap().is_done());
+}
+
+#[test]
+fn who_could_write_status_json_still_can() {
+    let fixture = fixture();
+    fixture.write_status("pending");
+    fs::set_permissions(fixture.path(layout::STATUS), fs::Permissions::from_mode(0o664)).unwrap();
+    let read = fixture.directory.read_status().unwrap().fingerprint;
+    fixture.publish_over(read, "processing").unwrap();
+    let mode = fs::metadata(fixture.path(layout::STATUS)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o664);
+}
+
+#[test]
+fn a_queue_that_somebody_has_repaired_is_not_put_aside() {
+    let fixture = fixture();
+    fs::write(fixture.path(layout::STATUS), "{\"jobs\": [").unwrap();
+    let broken = fixture.directory.read_status().unwrap().fingerprint;
+    fixture.write_status("done");
+    let lock = fixture.directory.lock().unwrap();
+    assert!(!fixture.directory.quarantine_status(&lock, broken, "request/aside").unwrap());
+    assert!(fixture.state().unwrap().is_done());
+    let whole = fixture.directory.status_fingerprint().unwrap();
+    assert!(fixture.directory.quarantine_status(&lock, whole, "request/aside").unwrap());
+    assert_eq!(fixture.state(), None);
+}
+
+#[test]
+fn nothing_but_a_regular_file_is_read() {
+    let fixture = fixture();
+    let outside = fixture.path("outside.json");
+    fs::write(&outside, queue("done")).unwrap();
+    for place in [layout::STATUS.to_owned(), layout::STATUS_LOCK.to_owned(), layout::response(id())] {
+        let path = fixture.path(&place);
+        let make: [&dyn Fn(); 3] =
+            [&|| symlink(&outside, &path).unwrap(), &|| fs::create_dir(&path).unwrap(), &|| make_fifo(&path)];
+        for make in make {
+            make();
+            let refused = match place.as_str() {
+                layout::STATUS => fixture.directory.read_status().map(drop),
+                layout::STATUS_LOCK => fixture.directory.lock().map(drop),
+                _ => fixture.directory.open_response(id()).map(drop),
+            };
+            assert!(matches!(refused, Err(DirectoryError::NotAFile(_))), "{place}: {refused:?}");
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+        }
+    }
+    assert_eq!(fs::read_to_string(&outside).unwrap(), queue("done"));
+}
+
+#[test]
+fn one_holds_the_lock_at_a_time_and_nobody_waits_for_ever() {
+    let fixture = fixture();
+    let held = fixture.directory.lock().unwrap();
+    let other = fixture.directory.clone();
+    assert!(matches!(thread::spawn(move || other.lock().map(drop)).join().unwrap(), Err(DirectoryError::Locked(_))));
+    drop(held);
+    fixture.directory.lock().unwrap();
+}
+
+#[test]
+fn an_update_waits_for_somebody_who_is_writing() {
+    let fixture = fixture();
+    fs::write(fixture.path(layout::STATUS), "{\"jobs\": [").unwrap();
+    let (directory, (tried, has_tried)) = (fixture.directory.clone(), mpsc::channel());
+    let update = thread::spawn(move || {
+        tried.send(()).unwrap();
+        directory.update_status(|queue| queue.advance(id(), State::Processing, None).then_some(()))
+    });
+    has_tried.recv().unwrap();
+    fixture.write_status("pending");
+    assert_eq!(update.join().unwrap().unwrap(), Some(()));
+    assert_eq!(fixture.state(), Some(State::Processing));
+}
+
+#[test]
+fn an_update_that_changes_nothing_writes_nothing() {
+    let fixture = fixture();
+    assert_eq!(fixture.directory.update_status(|_| Some(())).unwrap(), None, "there is no queue");
+    fixture.write_status("done");
+    let before = fixture.directory.status_fingerprint().unwrap();
+    assert_eq!(fixture.directory.update_status(|queue| queue.first_pending()).unwrap(), None);
+    assert_eq!(fixture.directory.status_fingerprint().unwrap(), before);
+}
+
+#[test]
+fn folders_that_somebody_has_removed_come_back() {
+    let fixture = fixture();
+    fs::remove_dir_all(fixture.path(layout::REQUEST_DIR)).unwrap();
+    fixture.directory.make_folders().unwrap();
+    fixture.directory.write_request(id(), b"{}").unwrap();
+    assert!(fixture.directory.has_request(id()));
+}
