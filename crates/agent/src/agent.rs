@@ -133,6 +133,10 @@ impl Agent {
     /// Takes in what a step came to; says whether anything moved.
     fn conclude(&mut self, name: &str, result: Result<Effect, AgentError>) -> bool {
         match result {
+            Ok(Effect::NoResponseYet) => {
+                self.backoff.failed(name.to_owned(), Utc::now());
+                false
+            }
             Ok(effect) => {
                 self.backoff.succeeded(name);
                 self.apply(effect)

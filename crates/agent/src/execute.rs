@@ -98,8 +98,7 @@ impl Agent {
                 self.view.last_heartbeat = Some(now);
                 return false;
             }
-            Effect::Outdated => {}
-            Effect::NoResponseYet => return false,
+            Effect::Outdated | Effect::NoResponseYet => {}
         }
         true
     }

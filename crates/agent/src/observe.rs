@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use bcrlapi_cloud::StoreError;
 use bcrlapi_directory::{Fingerprint, SeenStatus};
@@ -18,7 +19,8 @@ const PARALLEL_READS: usize = 16;
 
 /// What a look at the directory gave.
 struct Seen {
-    requests: BTreeSet<JobId>,
+    /// Of each open job: whether its request is there, and when its response was last written.
+    jobs: Vec<(JobId, bool, Option<SystemTime>)>,
     /// `None` where status.json is the one that the view holds.
     status: Option<SeenStatus>,
     displaced: Vec<(u64, Fingerprint)>,
@@ -63,8 +65,11 @@ impl Agent {
     /// Looks at the files; reads those that somebody has written since they were last read.
     pub(crate) async fn observe_directory(&mut self) -> Result<(), AgentError> {
         let seen = self.look_at_directory().await?;
-        for (id, known) in &mut self.view.jobs {
-            known.has_request = seen.requests.contains(id);
+        for (id, has_request, response_date) in seen.jobs {
+            if let Some(known) = self.view.jobs.get_mut(&id) {
+                known.has_request = has_request;
+                known.response_date = response_date.map(DateTime::from);
+            }
         }
         if let Some(status) = seen.status {
             if let Err(error) = &status.queue {
@@ -85,9 +90,10 @@ impl Agent {
         let look = move || {
             directory.make_folders()?;
             let status = directory.status_fingerprint()?;
+            let files_of = |id| (id, directory.has_request(id), directory.response_date(id));
             let is_known = status.is_some() && status == status_read;
             Ok(Seen {
-                requests: open.into_iter().filter(|&id| directory.has_request(id)).collect(),
+                jobs: open.into_iter().map(files_of).collect(),
                 status: if is_known { None } else { Some(directory.read_status()?) },
                 displaced: directory.displaced()?,
             })

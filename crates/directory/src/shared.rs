@@ -1,6 +1,7 @@
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use bcrlapi_domain::JobId;
 use bcrlapi_exchange::layout;
@@ -57,6 +58,12 @@ impl SharedDir {
         let staged = self.path(&layout::request_staged(id));
         durable::stage(&staged, content, None)?;
         durable::put_in_place(&staged, &self.path(&layout::request(id)))
+    }
+
+    /// When the job's response file was last written; `None` where there is none.
+    pub fn response_date(&self, id: JobId) -> Option<SystemTime> {
+        let metadata = fs::symlink_metadata(self.path(&layout::response(id))).ok()?;
+        metadata.modified().ok().filter(|_| metadata.is_file())
     }
 
     /// The job's response file; `None` where the APP has not written it.

@@ -10,6 +10,9 @@ use crate::{Entry, Queue};
 const BROKEN_GRACE: TimeDelta = TimeDelta::seconds(10);
 /// How long a response may follow the `done` that announces it.
 const RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(10);
+/// How long a response must have been left alone to count as finished while its job is still called processing: the
+/// `done` was lost to somebody who wrote over it.
+const RESPONSE_STABLE: TimeDelta = TimeDelta::seconds(60);
 /// How long a displaced queue is kept after its last news: a script that had it open is through by then.
 const DISPLACED_LINGER: TimeDelta = TimeDelta::seconds(10);
 /// How often the cloud is told that this lab is alive.
@@ -118,6 +121,10 @@ fn publish(file: Option<&Queue>, view: &View, offset: FixedOffset) -> Option<Act
     for known in view.jobs.values() {
         if is_missing(known) {
             merged.push(Entry::new(&known.job, offset));
+            // Where the queue itself was lost, a response is all that is left of a program's run.
+            if file.is_none() && known.response_date.is_some() {
+                merged.advance(known.job.id, State::Processing, None);
+            }
         } else {
             merged.advance(known.job.id, known.job.state, known.job.error.as_deref());
         }
@@ -136,6 +143,9 @@ fn report(known: &LabJob, entry: &Entry, now: DateTime<Utc>) -> Option<Action> {
     }
     match entry.state()? {
         State::Pending => None,
+        State::Processing if known.response_date.is_some_and(|date| now - date >= RESPONSE_STABLE) => {
+            Some(Action::Return { id, is_last_try: false })
+        }
         State::Processing => {
             let (progress, message) = (entry.progress(), entry.message());
             let is_news = known.job.state == State::Pending

@@ -28,6 +28,8 @@ pub struct LabJob {
     pub job: Job,
     /// Whether its request file is there.
     pub has_request: bool,
+    /// When its response file was last written; `None` where there is none.
+    pub response_date: Option<DateTime<Utc>>,
     /// Since when the queue has called it done while the cloud does not.
     pub done_since: Option<DateTime<Utc>>,
 }
@@ -59,7 +61,7 @@ pub struct Displaced {
 impl LabJob {
     /// A job of which the directory has shown nothing yet.
     pub fn new(job: Job) -> Self {
-        Self { job, has_request: false, done_since: None }
+        Self { job, has_request: false, response_date: None, done_since: None }
     }
 }
 

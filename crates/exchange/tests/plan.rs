@@ -121,6 +121,25 @@ fn a_response_may_come_a_little_after_done_and_not_later() {
 }
 
 #[test]
+fn a_response_that_is_left_alone_for_a_minute_counts_as_done() {
+    let mut view = lab(&[(1, State::Processing, PROCESSING)]);
+    view.jobs.get_mut(&id(1)).unwrap().response_date = Some(now());
+    let after = |seconds| plan(&view, offset(), now() + TimeDelta::seconds(seconds));
+    assert_eq!(after(59), [], "the program may still be writing");
+    assert!(after(60).contains(&Action::Return { id: id(1), is_last_try: false }));
+}
+
+#[test]
+fn a_queue_that_was_lost_does_not_make_a_program_run_again() {
+    let mut view = lab(&[(1, State::Pending, PENDING), (2, State::Pending, PENDING)]);
+    view.jobs.get_mut(&id(1)).unwrap().response_date = Some(now());
+    view.see_status(Ok(None), now());
+    let [Action::Publish(queue)] = &actions(&view)[..] else { panic!() };
+    assert_eq!(queue.entry(id(1)).unwrap().state(), Some(State::Processing), "its response is there");
+    assert_eq!(queue.first_pending(), Some(id(2)));
+}
+
+#[test]
 fn a_missing_queue_is_made_and_a_broken_one_put_aside_in_time() {
     let mut view = lab(&[(1, State::Pending, PENDING)]);
     view.see_status(Ok(None), now());

@@ -1,0 +1,397 @@
+//! The agent: it looks, plans with the real [`plan`], and carries out one step at a time, in any order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State, Status};
+use bcrlapi_exchange::{Action, Entry, View, plan};
+use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
+
+use crate::world::{Content, Fingerprint, Inbox, Mutation, Queue, Row, Step, World};
+
+/// What the agent remembers between two steps; all of it is gone when it dies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Agent {
+    has_compared: bool,
+    inbox: Vec<usize>,
+    known: BTreeMap<usize, Known>,
+    seen: Option<Content>,
+    status_read: Option<Fingerprint>,
+    taken_in: BTreeSet<Fingerprint>,
+    displaced: BTreeMap<usize, Option<Queue>>,
+    phase: Phase,
+    todo: Vec<Todo>,
+    publishing: Option<Publishing>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Known {
+    state: State,
+    has_request: bool,
+    has_response: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Phase {
+    #[default]
+    AskCloud,
+    LookAtStatus,
+    LookAtDisplaced,
+    Execute,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Todo {
+    Take(usize),
+    Deliver(usize),
+    Report(usize),
+    Upload(usize),
+    Finish(usize),
+    Discard(usize),
+    Quarantine,
+}
+
+/// How far a publish is. The agent holds the lock all the while.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Publishing {
+    Planned(Queue),
+    Staged(Queue, usize),
+    Placed(Queue, usize),
+}
+
+/// Whether the cloud does what it is asked, and says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Good,
+    FailsBefore,
+    AnswerIsLost,
+}
+
+impl Agent {
+    pub fn is_publishing(&self) -> bool {
+        self.publishing.is_some()
+    }
+
+    /// Whether it is between two rounds.
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::AskCloud
+    }
+
+    pub fn renumber(&mut self, renumber: impl Fn(usize) -> Option<usize>) {
+        let fingerprint = |(inode, version): Fingerprint| Some((renumber(inode)?, version));
+        // A file that is gone is none that will ever be seen again.
+        self.status_read = self.status_read.and_then(fingerprint);
+        self.taken_in = self.taken_in.iter().copied().filter_map(fingerprint).collect();
+        let displaced = self.displaced.iter().filter_map(|(&inode, news)| Some((renumber(inode)?, news.clone())));
+        self.displaced = displaced.collect();
+        self.todo.retain_mut(|todo| match todo {
+            Todo::Discard(inode) => renumber(*inode).map(|number| *inode = number).is_some(),
+            _ => true,
+        });
+        if let Some(Publishing::Staged(_, inode) | Publishing::Placed(_, inode)) = &mut self.publishing {
+            *inode = renumber(*inode).unwrap_or(usize::MAX);
+        }
+    }
+
+    fn learn(&mut self, job: usize, state: State) {
+        let known = self.known.entry(job).or_insert(Known { state, has_request: false, has_response: false });
+        if !state.is_behind(known.state) {
+            known.state = state;
+        }
+        self.inbox.retain(|new| *new != job);
+    }
+}
+
+impl World {
+    pub fn agent_steps(&self) -> Vec<Step> {
+        let mut steps = match self.agent.phase {
+            Phase::AskCloud => vec![self.step("agent: asks the cloud", Self::ask_cloud)],
+            Phase::LookAtStatus => vec![self.step("agent: looks at status.json", Self::look_at_status)],
+            Phase::LookAtDisplaced => {
+                vec![self.step("agent: looks at the displaced, and plans", Self::look_at_displaced)]
+            }
+            Phase::Execute => self.execution_steps(),
+        };
+        if self.budget.crashes > 0 && self.agent != Agent::default() {
+            steps.push(self.step("agent: dies, and starts again", |world| {
+                world.budget.crashes -= 1;
+                world.agent = Agent::default();
+            }));
+        }
+        steps
+    }
+
+    fn ask_cloud(&mut self) {
+        let rows = || self.rows.iter().enumerate();
+        self.agent.inbox = rows().filter(|(_, row)| row.inbox == Inbox::New).map(|(job, _)| job).collect();
+        if self.is(Mutation::EntryBeforeTake) {
+            for job in std::mem::take(&mut self.agent.inbox) {
+                self.agent.learn(job, State::Pending);
+            }
+        }
+        if !self.agent.has_compared {
+            match self.staged.take() {
+                Some(staged) if !self.is(Mutation::RemoveStagedAtStart) => self.displaced.push(staged),
+                _ => {}
+            }
+            for (job, row) in self.rows.clone().into_iter().enumerate() {
+                if row.inbox == Inbox::Taken && !self.is(Mutation::NoScanAtStart) || self.agent.known.contains_key(&job)
+                {
+                    self.agent.learn(job, row.state());
+                }
+            }
+            self.agent.has_compared = true;
+        }
+        self.agent.phase = Phase::LookAtStatus;
+    }
+
+    fn look_at_status(&mut self) {
+        for (&job, known) in &mut self.agent.known {
+            known.has_request = self.requests[job];
+            known.has_response = self.responses[job];
+        }
+        let there = self.status.map(|inode| self.fingerprint(inode));
+        if there.is_none() || there != self.agent.status_read {
+            let content = self.status.map(|inode| self.inodes[inode].content.clone());
+            self.agent.seen = match content {
+                Some(Content::Half) if self.is(Mutation::BelieveHalfAFile) => Some(Content::Whole(Queue::new())),
+                content => content,
+            };
+            self.agent.status_read = there;
+            self.agent.taken_in.extend(there);
+        }
+        self.agent.phase = Phase::LookAtDisplaced;
+    }
+
+    fn look_at_displaced(&mut self) {
+        let there = self.displaced.clone();
+        self.agent.displaced.retain(|inode, _| there.contains(inode));
+        for inode in there {
+            let content = self.fingerprint(inode);
+            let mut news = self.agent.displaced.get(&inode).cloned().flatten();
+            if !self.agent.taken_in.contains(&content) && !self.is(Mutation::NeverLookAtDisplaced) {
+                news = match &self.inodes[inode].content {
+                    Content::Whole(queue) => Some(queue.clone()),
+                    Content::Half => None,
+                };
+                self.agent.taken_in.insert(content);
+            }
+            self.agent.displaced.insert(inode, news);
+            if self.is(Mutation::DiscardAtOnce) {
+                self.displaced.retain(|other| *other != inode);
+            }
+        }
+        self.plan();
+    }
+
+    fn plan(&mut self) {
+        let mut actions = plan(&self.view(false), OFFSET, now());
+        if self.is(Mutation::EntryBeforeRequestFile) {
+            let hasty = plan(&self.view(true), OFFSET, now());
+            actions.retain(|action| !matches!(action, Action::Publish(_)));
+            actions.extend(hasty.into_iter().filter(|action| matches!(action, Action::Publish(_))));
+        }
+        for action in actions {
+            self.agent.todo.push(match action {
+                Action::Take(id) => Todo::Take(number(id)),
+                Action::Deliver(job) => Todo::Deliver(number(job.id)),
+                Action::Report { id, .. } => Todo::Report(number(id)),
+                Action::Return { id, .. } if self.is(Mutation::DoneBeforeUpload) => Todo::Finish(number(id)),
+                Action::Return { id, .. } => Todo::Upload(number(id)),
+                Action::Discard { inode } => Todo::Discard(usize::try_from(inode).unwrap()),
+                Action::Quarantine => Todo::Quarantine,
+                Action::Publish(queue) => {
+                    self.agent.publishing = Some(Publishing::Planned(to_small(&queue)));
+                    continue;
+                }
+                Action::Fail { .. } | Action::Heartbeat { .. } => unreachable!("no program of this world fails"),
+            });
+        }
+        let is_quiet = self.agent.todo.is_empty() && self.agent.publishing.is_none();
+        self.agent.phase = if is_quiet { Phase::AskCloud } else { Phase::Execute };
+    }
+
+    /// The agent's memory as the real planner takes it. What time decides is decided by who is still at work: a file that
+    /// somebody has open is young, any other one is old.
+    fn view(&self, all_delivered: bool) -> View {
+        let mut view = View { last_heartbeat: Some(now()), ..View::default() };
+        view.inbox = self.agent.inbox.iter().map(|&job| id(job)).collect();
+        for (&job, known) in &self.agent.known {
+            view.learn(real_job(job, known.state));
+            let real = view.jobs.get_mut(&id(job)).unwrap();
+            real.has_request = known.has_request || all_delivered;
+            real.response_date = known.has_response.then(long_ago);
+        }
+        let age =
+            |inode: Option<usize>| if inode.is_some_and(|inode| self.is_held(inode)) { now() } else { long_ago() };
+        match &self.agent.seen {
+            None => view.see_status(Ok(None), now()),
+            Some(Content::Whole(queue)) => view.see_status(Ok(Some(to_real(queue))), now()),
+            Some(Content::Half) => view.see_status(bcrlapi_exchange::Queue::parse(b"").map(Some), age(self.status)),
+        }
+        for (&inode, news) in &self.agent.displaced {
+            view.see_displaced(inode as u64, news.as_ref().map(to_real), age(Some(inode)));
+        }
+        view
+    }
+
+    fn execution_steps(&self) -> Vec<Step> {
+        let mut steps = self.publish_steps();
+        for (place, &todo) in self.agent.todo.iter().enumerate() {
+            let is_remote = !matches!(todo, Todo::Deliver(_) | Todo::Discard(_) | Todo::Quarantine);
+            let may_fail = is_remote && self.budget.faults > 0;
+            let fates: &[Fate] =
+                if may_fail { &[Fate::Good, Fate::FailsBefore, Fate::AnswerIsLost] } else { &[Fate::Good] };
+            steps.extend(fates.iter().map(|&fate| {
+                self.step(format!("agent: {todo:?} ({fate:?})"), |world| {
+                    world.agent.todo.remove(place);
+                    world.carry_out(todo, fate);
+                    world.end_of_execution();
+                })
+            }));
+        }
+        steps
+    }
+
+    fn carry_out(&mut self, todo: Todo, fate: Fate) {
+        if fate != Fate::Good {
+            self.budget.faults -= 1;
+            self.agent.has_compared = false;
+        }
+        if fate == Fate::FailsBefore {
+            return;
+        }
+        match todo {
+            Todo::Take(job) if self.rows[job].inbox == Inbox::New => self.rows[job].inbox = Inbox::Taken,
+            Todo::Report(job) => self.advance_row(job, Status::Processing),
+            Todo::Finish(job) => {
+                self.advance_row(job, Status::Done);
+                self.rows[job].inbox = Inbox::Gone;
+            }
+            Todo::Upload(job) => self.rows[job].has_response = true,
+            Todo::Deliver(job) => self.requests[job] = true,
+            Todo::Discard(inode) => self.displaced.retain(|other| *other != inode),
+            Todo::Quarantine if self.status.map(|inode| self.fingerprint(inode)) == self.agent.status_read => {
+                self.status = None;
+            }
+            Todo::Take(_) | Todo::Quarantine => {}
+        }
+        if fate == Fate::AnswerIsLost {
+            return;
+        }
+        match todo {
+            Todo::Take(job) if self.rows[job].inbox == Inbox::Gone => self.agent.inbox.retain(|new| *new != job),
+            Todo::Take(job) | Todo::Report(job) => self.agent.learn(job, self.rows[job].state()),
+            Todo::Upload(job) if !self.is(Mutation::DoneBeforeUpload) => self.agent.todo.push(Todo::Finish(job)),
+            Todo::Finish(job) => {
+                self.agent.learn(job, self.rows[job].state());
+                if self.is(Mutation::DoneBeforeUpload) {
+                    self.agent.todo.push(Todo::Upload(job));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn advance_row(&mut self, job: usize, next: Status) {
+        if self.rows[job].status.may_become(next) {
+            self.rows[job].status = next;
+        }
+    }
+
+    fn publish_steps(&self) -> Vec<Step> {
+        match &self.agent.publishing {
+            None => Vec::new(),
+            Some(Publishing::Planned(_)) if self.lock.is_some() => Vec::new(),
+            Some(Publishing::Planned(queue)) => vec![self.step("agent: stages a queue and looks once more", |world| {
+                world.displaced.extend(world.staged.take());
+                let is_as_read = world.status.map(|inode| world.fingerprint(inode)) == world.agent.status_read;
+                world.agent.publishing = is_as_read.then(|| {
+                    let inode = world.create(Content::Whole(queue.clone()));
+                    world.staged = Some(inode);
+                    Publishing::Staged(queue.clone(), inode)
+                });
+                world.end_of_execution();
+            })],
+            Some(Publishing::Staged(queue, inode)) => vec![self.step("agent: exchanges the files", |world| {
+                let is_overtaken = world.status.is_some() != world.agent.status_read.is_some();
+                if is_overtaken {
+                    world.staged = None;
+                    world.agent.publishing = None;
+                    world.end_of_execution();
+                    return;
+                }
+                world.staged = world.status.replace(*inode);
+                if world.is(Mutation::RenameInsteadOfExchange) {
+                    world.staged = None;
+                }
+                world.agent.publishing = Some(Publishing::Placed(queue.clone(), *inode));
+            })],
+            Some(Publishing::Placed(queue, inode)) => vec![self.step("agent: keeps what it has displaced", |world| {
+                world.displaced.extend(world.staged.take());
+                // Its own file may have been rewritten, or replaced, in the meantime: what it knows is what it wrote.
+                let content = (*inode, 0);
+                world.agent.seen = Some(Content::Whole(queue.clone()));
+                world.agent.status_read = (*inode != usize::MAX).then_some(content);
+                world.agent.taken_in.extend(world.agent.status_read);
+                world.agent.displaced.values_mut().for_each(|news| *news = None);
+                world.agent.publishing = None;
+                world.end_of_execution();
+            })],
+        }
+    }
+
+    fn end_of_execution(&mut self) {
+        if self.agent.todo.is_empty() && self.agent.publishing.is_none() {
+            self.agent.phase = Phase::LookAtStatus;
+        }
+    }
+}
+
+impl Row {
+    pub fn state(self) -> State {
+        match (self.status, self.is_canceled) {
+            (Status::Pending, _) => State::Pending,
+            (Status::Processing, _) => State::Processing,
+            (Status::Done, true) => State::Done(Outcome::Canceled),
+            (Status::Done, false) => State::Done(Outcome::Succeeded),
+        }
+    }
+}
+
+const OFFSET: FixedOffset = FixedOffset::east_opt(0).unwrap();
+
+fn id(job: usize) -> JobId {
+    format!("018aef2c-7a00-7000-8000-{job:012}").parse().unwrap()
+}
+
+fn number(id: JobId) -> usize {
+    id.to_string()[24..].parse().unwrap()
+}
+
+fn now() -> DateTime<Utc> {
+    id(0).request_date()
+}
+
+fn long_ago() -> DateTime<Utc> {
+    now() - TimeDelta::hours(1)
+}
+
+fn real_job(job: usize, state: State) -> Job {
+    let owner = Owner::from_identity("1", "AIDA").unwrap();
+    let request = Payload { size_bytes: 0, sha256: String::new() };
+    Job { state, ..Job::requested(id(job), "soc".parse().unwrap(), owner, request) }
+}
+
+fn to_real(queue: &Queue) -> bcrlapi_exchange::Queue {
+    let mut real = bcrlapi_exchange::Queue::default();
+    for &(job, status) in queue {
+        let state = Row { inbox: Inbox::Taken, status, is_canceled: false, has_response: false }.state();
+        real.push(Entry::new(&real_job(job, state), OFFSET));
+    }
+    real
+}
+
+fn to_small(queue: &bcrlapi_exchange::Queue) -> Queue {
+    let entries = queue.entries().iter();
+    entries.map(|entry| (number(entry.id().unwrap()), entry.state().unwrap().status())).collect()
+}
