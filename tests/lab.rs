@@ -108,6 +108,20 @@ async fn an_agent_killed_again_and_again_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_agent_is_refused_and_a_dead_one_is_no_obstacle() {
+    let system = System::start().await;
+    let first = system.start_agent();
+    until("the agent to start", async || first.log().contains("agent started").then_some(())).await.unwrap();
+    let second = system.start_agent();
+    let refusal = async || second.log().contains("another agent serves").then_some(());
+    until("the refusal", refusal).await.unwrap();
+    assert_eq!(second.wait().code(), Some(1));
+    first.kill();
+    let third = system.start_agent();
+    until("the next agent to start", async || third.log().contains("agent started").then_some(())).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_workers_run_ten_jobs_once_each_and_in_order() {
     let system = System::start().await;
     let (_agent, _one, _two) = (system.start_agent(), system.start_worker(), system.start_worker());

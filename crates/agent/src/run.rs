@@ -28,9 +28,10 @@ pub struct Config {
 }
 
 /// Runs until `stop` is cancelled. Whatever fails is logged and tried again; only a directory that cannot be opened
-/// at the start is an error.
+/// at the start, or has an agent already, is an error.
 pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> Result<(), DirectoryError> {
     let directory = SharedDir::open(&config.shared)?;
+    let _only_agent = directory.lock_for_agent()?;
     let events = FileEvents::watch(&directory);
     let mut agent = Agent::new(store, directory, config.utc_offset);
     tracing::info!(shared = %config.shared.display(), poll = ?config.poll, "agent started");

@@ -28,6 +28,9 @@ pub enum DirectoryError {
     /// Another process keeps the lock.
     #[error("{0} has been locked by another process for too long; hold the lock only while status.json is rewritten")]
     Locked(PathBuf),
+    /// Two agents on one directory would do everything twice.
+    #[error("another agent serves {0} already; stop it first")]
+    SecondAgent(PathBuf),
     /// status.json could not be read as a queue, or kept changing.
     #[error("status.json could not be updated: {0}")]
     StatusUnusable(String),

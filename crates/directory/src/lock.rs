@@ -6,29 +6,43 @@ use std::time::{Duration, Instant};
 use crate::DirectoryError;
 use crate::durable;
 
-/// How long another holder is waited for.
+/// How long another holder of the queue's lock is waited for.
 const WAIT_LIMIT: Duration = Duration::from_secs(5);
 const WAIT_STEP: Duration = Duration::from_millis(5);
 
-/// Holds the advisory lock (flock) on `request/.status.lock` until it is dropped; flock(1) takes the same one.
+/// Holds an advisory lock (flock) until it is dropped. For the one on `request/.status.lock`, flock(1) takes the same.
 #[derive(Debug)]
 pub struct Lock {
     _held: File,
 }
 
 impl Lock {
+    /// Takes the lock; waits for another holder, within a limit.
     pub(crate) fn acquire(path: &Path) -> Result<Self, DirectoryError> {
         let file = durable::open_or_create(path)?;
         let deadline = Instant::now() + WAIT_LIMIT;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _held: file }),
-                Err(TryLockError::Error(source)) => return Err(DirectoryError::at(path)(source)),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                    return Err(DirectoryError::Locked(path.to_owned()));
-                }
-                Err(TryLockError::WouldBlock) => thread::sleep(WAIT_STEP),
+            if try_lock(&file, path)? {
+                return Ok(Self { _held: file });
             }
+            if Instant::now() >= deadline {
+                return Err(DirectoryError::Locked(path.to_owned()));
+            }
+            thread::sleep(WAIT_STEP);
         }
+    }
+
+    /// Takes the lock if nobody holds it.
+    pub(crate) fn try_acquire(path: &Path) -> Result<Option<Self>, DirectoryError> {
+        let file = durable::open_or_create(path)?;
+        Ok(try_lock(&file, path)?.then_some(Self { _held: file }))
+    }
+}
+
+fn try_lock(file: &File, path: &Path) -> Result<bool, DirectoryError> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(source)) => Err(DirectoryError::at(path)(source)),
     }
 }

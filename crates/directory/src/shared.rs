@@ -48,6 +48,12 @@ impl SharedDir {
         Lock::acquire(&self.path(layout::STATUS_LOCK))
     }
 
+    /// Makes the caller the one agent of this directory, until it drops the lock or dies.
+    pub fn lock_for_agent(&self) -> Result<Lock, DirectoryError> {
+        let lock = Lock::try_acquire(&self.path(layout::AGENT_LOCK))?;
+        lock.ok_or_else(|| DirectoryError::SecondAgent(self.root.clone()))
+    }
+
     /// Whether the job's request file is there.
     pub fn has_request(&self, id: JobId) -> bool {
         fs::symlink_metadata(self.path(&layout::request(id))).is_ok_and(|metadata| metadata.is_file())
