@@ -258,6 +258,30 @@ async fn a_broken_or_lost_queue_is_rebuilt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_than_a_week_is_removed_and_nothing_else() {
+    let system = System::start().await;
+    let old: JobId = "018aef2c-7a00-7000-8000-000000000001".parse().unwrap();
+    let fresh = system.submit("mock", &json!({})).await;
+    let keep = [layout::request(fresh.uuid), "request/notes.txt".to_owned(), "response/my own.json".to_owned()];
+    fs::create_dir_all(system.shared(layout::REQUEST_DIR)).unwrap();
+    fs::create_dir_all(system.shared(layout::RESPONSE_DIR)).unwrap();
+    for name in keep[1..].iter().chain(&[layout::request(old), layout::response(old)]) {
+        fs::write(system.shared(name), "{}").unwrap();
+    }
+    let entry = format!("{{\"jobs\": [{{\"uuid\": \"{old}\", \"status\": \"processing\"}}]}}");
+    fs::write(system.shared(layout::STATUS), entry).unwrap();
+    let _agent = system.start_agent();
+    let is_pruned = async || (!system.shared(&layout::response(old)).exists()).then_some(());
+    until("the old files to be removed", is_pruned).await.unwrap();
+    assert!(!system.shared(&layout::request(old)).exists());
+    assert!(system.queue().unwrap().entry(old).is_none(), "the entry went first");
+    until("the fresh entry", async || system.queue()?.entry(fresh.uuid).cloned()).await.unwrap();
+    for name in keep {
+        assert!(system.shared(&name).exists(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn done_without_a_whole_response_is_a_failed_job() {
     let system = System::start().await;
     let _agent = system.start_agent();

@@ -22,6 +22,8 @@ pub(crate) enum Effect {
     Published { queue: Queue, fingerprint: Fingerprint, by_exchange: bool },
     /// The displaced queue is gone.
     Discarded(u64),
+    /// The directory has been freed of what had expired.
+    Pruned(DateTime<Utc>),
     /// The directory is another now than the one that was planned for.
     Outdated,
     /// There is no whole response yet.
@@ -51,6 +53,12 @@ impl Agent {
                 let directory = self.directory.clone();
                 blocking(move || directory.discard_displaced(inode)).await?;
                 Ok(Effect::Discarded(inode))
+            }
+            Action::Prune => {
+                let (directory, now) = (self.directory.clone(), Utc::now());
+                let removed = blocking(move || directory.prune(now)).await?;
+                tracing::info!(removed, "removed the files of jobs whose week is over");
+                Ok(Effect::Pruned(now))
             }
             Action::Quarantine => self.quarantine().await,
             Action::Report { id, progress, message } => {
@@ -92,6 +100,10 @@ impl Agent {
             }
             Effect::Discarded(inode) => {
                 self.view.displaced.remove(&inode);
+                return false;
+            }
+            Effect::Pruned(now) => {
+                self.view.last_prune = Some(now);
                 return false;
             }
             Effect::HeartbeatRecorded(now) => {

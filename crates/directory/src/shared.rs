@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use bcrlapi_domain::JobId;
 use bcrlapi_exchange::layout;
+use chrono::{DateTime, Utc};
 
 use crate::{DirectoryError, Lock, durable};
 
@@ -70,6 +71,25 @@ impl SharedDir {
     pub fn response_date(&self, id: JobId) -> Option<SystemTime> {
         let metadata = fs::symlink_metadata(self.path(&layout::response(id))).ok()?;
         metadata.modified().ok().filter(|_| metadata.is_file())
+    }
+
+    /// Removes the request and response files of jobs whose week is over at `now`; says how many. Nothing else is touched,
+    /// however old it is.
+    pub fn prune(&self, now: DateTime<Utc>) -> Result<usize, DirectoryError> {
+        let mut removed = 0;
+        for folder in [layout::REQUEST_DIR, layout::RESPONSE_DIR] {
+            let folder = self.path(folder);
+            for file in fs::read_dir(&folder).map_err(DirectoryError::at(&folder))? {
+                let file = file.map_err(DirectoryError::at(&folder))?;
+                let id = file.file_name().to_str().and_then(layout::job_of_file);
+                let is_expired = id.is_some_and(|id| id.is_expired(now));
+                if is_expired && file.file_type().is_ok_and(|kind| kind.is_file()) {
+                    durable::remove(&file.path())?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
     }
 
     /// The job's response file; `None` where the APP has not written it.

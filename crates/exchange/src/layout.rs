@@ -47,3 +47,8 @@ pub fn displaced(inode: u64) -> String {
 pub fn displaced_inode(file_name: &str) -> Option<u64> {
     file_name.strip_suffix(".json")?.parse().ok()
 }
+
+/// The job whose request or response file is called this.
+pub fn job_of_file(file_name: &str) -> Option<JobId> {
+    file_name.strip_suffix(".json")?.parse().ok()
+}

@@ -15,6 +15,8 @@ const RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(10);
 const RESPONSE_STABLE: TimeDelta = TimeDelta::seconds(60);
 /// How long a displaced queue is kept after its last news: a script that had it open is through by then.
 const DISPLACED_LINGER: TimeDelta = TimeDelta::seconds(10);
+/// How often the directory is freed of what has expired. Source: the specification, "older data is deleted daily".
+const PRUNE_INTERVAL: TimeDelta = TimeDelta::days(1);
 /// How often the cloud is told that this lab is alive.
 const HEARTBEAT_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 
@@ -33,6 +35,8 @@ pub enum Action {
         /// Its inode's number.
         inode: u64,
     },
+    /// Remove the request and response files of jobs whose week is over; their entries are gone already.
+    Prune,
     /// Put a status.json that stays broken aside, for people to look at.
     Quarantine,
     /// Tell the cloud that the program runs, and what it says of itself.
@@ -85,9 +89,12 @@ pub fn plan(view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Vec<Action>
     match &view.status {
         QueueSeen::Broken { since } if now - *since >= BROKEN_GRACE => actions.push(Action::Quarantine),
         QueueSeen::Broken { .. } => {}
-        QueueSeen::Missing => actions.extend(publish(None, view, offset)),
+        QueueSeen::Missing => actions.extend(publish(None, view, offset, now)),
         QueueSeen::Whole(file) => {
-            actions.extend(publish(Some(file), view, offset));
+            actions.extend(publish(Some(file), view, offset, now));
+            if is_prune_due(view, now) && !file.has_expired(now) {
+                actions.push(Action::Prune);
+            }
             actions.extend(view.jobs.values().filter_map(|known| report(known, file.entry(known.job.id)?, now)));
         }
     }
@@ -103,7 +110,7 @@ pub fn plan(view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Vec<Action>
 
 /// The queue with every job this lab has in it, none of them behind what the cloud or a displaced queue knows;
 /// nothing if it is so already.
-fn publish(file: Option<&Queue>, view: &View, offset: FixedOffset) -> Option<Action> {
+fn publish(file: Option<&Queue>, view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Option<Action> {
     let is_missing = |known: &LabJob| {
         known.has_request && !known.job.state.is_done() && file.is_none_or(|file| file.entry(known.job.id).is_none())
     };
@@ -111,9 +118,12 @@ fn publish(file: Option<&Queue>, view: &View, offset: FixedOffset) -> Option<Act
         let entry = file.and_then(|file| file.entry(known.job.id)?.state());
         entry.is_some_and(|entry| entry.is_behind(known.job.state))
     };
+    let has_expired = is_prune_due(view, now) && file.is_some_and(|file| file.has_expired(now));
     let news: Vec<&Queue> = view.displaced.values().filter_map(|displaced| displaced.news.as_ref()).collect();
-    let is_needed =
-        file.is_none() || !news.is_empty() || view.jobs.values().any(|known| is_missing(known) || is_behind(known));
+    let is_needed = file.is_none()
+        || has_expired
+        || !news.is_empty()
+        || view.jobs.values().any(|known| is_missing(known) || is_behind(known));
     if !is_needed {
         return None;
     }
@@ -132,7 +142,14 @@ fn publish(file: Option<&Queue>, view: &View, offset: FixedOffset) -> Option<Act
     for news in news {
         merged.absorb(news);
     }
+    if has_expired {
+        merged.remove_expired(now);
+    }
     Some(Action::Publish(merged))
+}
+
+fn is_prune_due(view: &View, now: DateTime<Utc>) -> bool {
+    view.last_prune.is_none_or(|last| now - last >= PRUNE_INTERVAL)
 }
 
 /// What to tell the cloud of a job whose entry is ahead of it.
@@ -175,6 +192,7 @@ impl fmt::Display for Action {
             Self::Deliver(job) => write!(f, "deliver {}", job.id),
             Self::Publish(_) => f.write_str("publish status.json"),
             Self::Discard { inode } => write!(f, "discard displaced queue {inode}"),
+            Self::Prune => f.write_str("prune"),
             Self::Quarantine => f.write_str("quarantine status.json"),
             Self::Report { id, .. } => write!(f, "report {id}"),
             Self::Return { id, .. } => write!(f, "return {id}"),

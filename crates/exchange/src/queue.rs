@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use bcrlapi_domain::{Job, JobId, Outcome, State, Status, limits};
-use chrono::FixedOffset;
+use chrono::{DateTime, FixedOffset, Utc};
 use serde_json::{Map, Value};
 
 use crate::{lab_date, spaced_json};
@@ -93,6 +93,21 @@ impl Queue {
             (self.index.get(&id) == Some(&position) && entry.state() == Some(State::Pending)).then_some(id)
         };
         self.entries.iter().enumerate().find_map(first_of_its_job)
+    }
+
+    /// Whether there is an entry whose job's week is over.
+    pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
+        self.index.keys().any(|id| id.is_expired(now))
+    }
+
+    /// Removes the entries whose job's week is over. Those that are no job's stay.
+    pub fn remove_expired(&mut self, now: DateTime<Utc>) {
+        let entries = std::mem::take(&mut self.entries);
+        self.index.clear();
+        let is_kept = |entry: &Entry| entry.id().is_none_or(|id| !id.is_expired(now));
+        for entry in entries.into_iter().filter(is_kept) {
+            self.push(entry);
+        }
     }
 
     /// Takes over what the other queue knows more: entries this one lacks, and entries that are further there. Says

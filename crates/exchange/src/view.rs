@@ -17,6 +17,8 @@ pub struct View {
     pub status: QueueSeen,
     /// The queues that were displaced by newer ones and linger, by their inode's number.
     pub displaced: BTreeMap<u64, Displaced>,
+    /// When the directory was last freed of what has expired.
+    pub last_prune: Option<DateTime<Utc>>,
     /// When the cloud was last told that this lab is alive.
     pub last_heartbeat: Option<DateTime<Utc>>,
 }

@@ -25,7 +25,7 @@ fn job(number: u64, state: State) -> Job {
 
 /// A lab whose heartbeat is fresh, whose queue says this of the jobs it has, all of them delivered.
 fn lab(jobs: &[(u64, State, Option<&str>)]) -> View {
-    let mut view = View { last_heartbeat: Some(now()), ..View::default() };
+    let mut view = View { last_heartbeat: Some(now()), last_prune: Some(now()), ..View::default() };
     let mut entries = Vec::new();
     for &(number, state, entry) in jobs {
         view.learn(job(number, state));
@@ -168,6 +168,28 @@ fn news_in_a_displaced_queue_comes_into_the_queue_and_then_it_goes() {
     let after = |seconds| plan(&view, offset(), now() + TimeDelta::seconds(seconds));
     assert!(!after(9).contains(&Action::Discard { inode: 7 }), "the script may still be writing");
     assert!(after(10).contains(&Action::Discard { inode: 7 }));
+}
+
+#[test]
+fn once_a_day_what_has_expired_is_removed_entries_first() {
+    let mut view = lab(&[(2, State::Pending, PENDING)]);
+    let old = "018aca00-0000-7000-8000-000000000001";
+    see(
+        &mut view,
+        &format!(
+            "{{\"jobs\": [{{\"uuid\": \"{old}\", \"status\": \"done\"}}, {{\"uuid\": \"{}\", \"status\": \"pending\"}}, {{\"note\": 1}}]}}",
+            id(2)
+        ),
+        now(),
+    );
+    assert!(old.parse::<JobId>().unwrap().is_expired(now()));
+    view.last_prune = Some(now() - TimeDelta::hours(23));
+    assert_eq!(actions(&view), [], "not every hour");
+    view.last_prune = Some(now() - TimeDelta::hours(24));
+    let [Action::Publish(queue)] = &actions(&view)[..] else { panic!() };
+    assert_eq!(queue.entries().iter().map(Entry::id).collect::<Vec<_>>(), [Some(id(2)), None]);
+    view.status = QueueSeen::Whole(queue.clone());
+    assert_eq!(actions(&view), [Action::Prune]);
 }
 
 #[test]

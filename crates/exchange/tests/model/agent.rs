@@ -203,7 +203,9 @@ impl World {
                     self.agent.publishing = Some(Publishing::Planned(to_small(&queue)));
                     continue;
                 }
-                Action::Fail { .. } | Action::Heartbeat { .. } => unreachable!("no program of this world fails"),
+                Action::Fail { .. } | Action::Prune | Action::Heartbeat { .. } => {
+                    unreachable!("no program of this world fails, and it is young")
+                }
             });
         }
         let is_quiet = self.agent.todo.is_empty() && self.agent.publishing.is_none();
@@ -213,7 +215,7 @@ impl World {
     /// The agent's memory as the real planner takes it. What time decides is decided by who is still at work: a file that
     /// somebody has open is young, any other one is old.
     fn view(&self, all_delivered: bool) -> View {
-        let mut view = View { last_heartbeat: Some(now()), ..View::default() };
+        let mut view = View { last_heartbeat: Some(now()), last_prune: Some(now()), ..View::default() };
         view.inbox = self.agent.inbox.iter().map(|&job| id(job)).collect();
         for (&job, known) in &self.agent.known {
             view.learn(real_job(job, known.state));
