@@ -5,5 +5,6 @@ mod api;
 mod architecture;
 mod commands;
 mod definition;
+mod documents;
 mod lab;
 mod store;
