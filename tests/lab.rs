@@ -173,6 +173,20 @@ async fn a_step_that_keeps_failing_holds_up_no_other_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_held_too_long_is_named_and_waited_for() {
+    let system = System::start().await;
+    let agent = system.start_agent();
+    until("the queue", async || system.queue()).await.unwrap();
+    let lock = fs::File::open(system.shared(layout::STATUS_LOCK)).unwrap();
+    lock.lock().unwrap();
+    let job = system.submit("mock", &json!({})).await;
+    until("the complaint", async || agent.log().contains("has been locked").then_some(())).await.unwrap();
+    assert!(system.shared(&layout::request(job.uuid)).exists(), "what needs no lock goes on");
+    drop(lock);
+    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_response_that_the_agent_may_not_read_is_not_the_programs_fault() {
     let system = System::start().await;
     let agent = system.start_agent();

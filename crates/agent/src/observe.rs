@@ -44,7 +44,9 @@ impl Agent {
     /// the open jobs of the view that are not among the taken ones.
     async fn compare(&mut self, now: DateTime<Utc>) -> Result<(), AgentError> {
         let directory = self.directory.clone();
-        blocking(move || directory.adopt_displaced(&directory.lock()?)).await?;
+        if let Err(error) = blocking(move || directory.adopt_leftover()).await {
+            tracing::warn!(%error, "cannot look at what a crash has left; trying again later");
+        }
         let taken = BTreeSet::from_iter(self.store.taken_jobs(now).await?);
         let open = self.view.jobs.values().filter(|known| !known.job.state.is_done()).map(|known| known.job.id);
         let in_doubt: Vec<JobId> = taken.symmetric_difference(&open.collect()).copied().collect();

@@ -36,9 +36,17 @@ impl SharedDir {
         durable::remove(&self.path(&layout::displaced(inode)))
     }
 
+    /// Puts what a crash has left where queues are staged among the displaced. Takes the lock only if there is something.
+    pub fn adopt_leftover(&self) -> Result<(), DirectoryError> {
+        match fs::symlink_metadata(self.path(layout::STATUS_STAGED)) {
+            Ok(_) => self.adopt_displaced(&self.lock()?),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Puts what stands where queues are staged among the displaced. After an exchange, that is the old queue. After a
     /// crash it may also be a new one that never got its place: taking that for an old one does no harm.
-    pub fn adopt_displaced(&self, _lock: &Lock) -> Result<(), DirectoryError> {
+    pub(crate) fn adopt_displaced(&self, _lock: &Lock) -> Result<(), DirectoryError> {
         let staged = self.path(layout::STATUS_STAGED);
         let inode = match fs::symlink_metadata(&staged) {
             Ok(metadata) => metadata.ino(),

@@ -111,7 +111,7 @@ fn what_a_publish_displaces_lingers_and_shows_what_is_written_to_it() {
 fn what_a_crash_left_where_queues_are_staged_is_kept() {
     let fixture = fixture();
     fs::write(fixture.path(layout::STATUS_STAGED), queue("done")).unwrap();
-    fixture.directory.adopt_displaced(&fixture.directory.lock().unwrap()).unwrap();
+    fixture.directory.adopt_leftover().unwrap();
     let (inode, _) = fixture.directory.displaced().unwrap()[0];
     let kept = fixture.directory.read_displaced(inode).unwrap().queue.unwrap().unwrap();
     assert!(kept.entry(id()).unwrap().state().unwrap().is_done());
