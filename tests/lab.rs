@@ -10,7 +10,7 @@ use bcrlapi_api::JobResource;
 use bcrlapi_domain::{JobId, State, Status};
 use bcrlapi_exchange::{Entry, layout};
 use bcrlapi_local::until;
-use bcrlapi_tests::{Process, System, slow_proxy};
+use bcrlapi_tests::{Process, System, cuttable_proxy, slow_proxy};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -358,6 +358,60 @@ async fn what_is_written_into_a_displaced_queue_is_not_lost_even_when_the_agent_
     write_into_the_displaced_queue(&system, &job, async || agent.kill()).await;
     let _agent = system.start_agent();
     assert_nothing_was_lost(&system, &job).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_displaced_queues_go_too() {
+    const MANY: usize = 1_100;
+    let system = System::start().await;
+    fs::create_dir_all(system.shared(layout::DISPLACED_DIR)).unwrap();
+    for number in 0..MANY {
+        let name = system.shared(&layout::displaced(1_000_000 + number as u64));
+        fs::write(name, "{\"jobs\": []}").unwrap();
+    }
+    let _agent = system.start_agent();
+    let left = || fs::read_dir(system.shared(layout::DISPLACED_DIR)).map_or(MANY, Iterator::count);
+    until("all of them to be removed", async || (left() == 0).then_some(())).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lab_goes_on_while_the_cloud_is_away() {
+    let system = System::start().await;
+    let agent = system.start_agent_with(&[]);
+    let job = system.submit("mock", &json!({})).await;
+    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    agent.terminate();
+    // The same agent, whose table is away from its second question on: what it can see in the directory it still does.
+    let environment = system.stack().environment();
+    let dynamodb = &environment.iter().find(|(name, _)| *name == "AWS_ENDPOINT_URL_DYNAMODB").unwrap().1;
+    let (proxy, cut) = cuttable_proxy(dynamodb).await;
+    let agent = system.start_agent_with(&[("AWS_ENDPOINT_URL_DYNAMODB", &proxy)]);
+    until("the agent to start", async || agent.log().contains("agent started").then_some(())).await.unwrap();
+    let heard = system.submit("mock", &json!({})).await;
+    until("the next entry", async || system.queue()?.entry(heard.uuid).cloned()).await.unwrap();
+    cut.cut();
+    until("the outage to be logged", async || agent.log().contains("cannot look").then_some(())).await.unwrap();
+    fs::remove_file(system.shared(layout::STATUS)).unwrap();
+    let whole = async || system.queue().filter(|queue| queue.entries().len() == 2);
+    until("the queue to be made again", whole).await.unwrap();
+    cut.mend();
+    let _worker = system.start_worker();
+    for job in [job, heard] {
+        assert!(system.reached(job.uuid, Status::Done).await.has_succeeded());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_that_were_removed_are_made_and_watched_again() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let job = system.submit("mock", &json!({})).await;
+    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    fs::remove_dir_all(system.shared(layout::REQUEST_DIR)).unwrap();
+    fs::remove_dir_all(system.shared(layout::RESPONSE_DIR)).unwrap();
+    until("the entry again", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    let _worker = system.start_worker();
+    assert!(system.reached(job.uuid, Status::Done).await.has_succeeded());
 }
 
 /// A script that takes no lock, serves the queue as fast as it can, and notes every run in `runs`; it rewrites

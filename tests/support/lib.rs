@@ -9,6 +9,6 @@ mod system;
 
 pub use binaries::binary;
 pub use process::Process;
-pub use proxy::slow_proxy;
+pub use proxy::{Cut, cuttable_proxy, slow_proxy};
 pub use request::{Reply, Request};
 pub use system::System;

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::{Fingerprint, SharedDir};
@@ -21,6 +21,9 @@ const PARALLEL_UPLOADS: usize = 16;
 /// The most plans that one round carries out. A new job needs three: take, deliver, publish.
 const PLANS_PER_ROUND: u32 = 16;
 
+/// The end of the name of a step that takes a response before its job is done.
+const EARLY: &str = " early";
+
 /// What one round looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
@@ -40,19 +43,26 @@ pub(crate) struct Agent {
     pub(crate) status_read: Option<Fingerprint>,
     /// Which contents of status.json, of now and before, are in the view.
     pub(crate) taken_in: TakenIn,
+    /// What each displaced queue held when it was last looked at.
+    pub(crate) displaced_read: BTreeMap<u64, Fingerprint>,
+    /// Whether folders were made that nobody watches yet.
+    pub(crate) has_new_folders: bool,
     /// Whether the log has said that the file system cannot exchange files.
     pub(crate) has_warned_of_rename: bool,
+    /// Whether the view has ever been compared with all that the lab has taken: before that, a queue that is missing
+    /// cannot be made again.
+    pub(crate) is_primed: bool,
     /// When the view was last compared with all that the lab has taken; `None` after anything has failed, since a
     /// step may have had its effect all the same.
     pub(crate) compared_at: Option<DateTime<Utc>>,
     backoff: Backoff,
     /// A response may take long to upload: nothing else waits for it.
-    uploads: JoinSet<(JobId, Result<Effect, AgentError>)>,
+    uploads: JoinSet<(JobId, String, Result<Effect, AgentError>)>,
     uploading: BTreeSet<JobId>,
 }
 
 /// What an upload that has ended came to.
-pub(crate) type Uploaded = Result<(JobId, Result<Effect, AgentError>), JoinError>;
+pub(crate) type Uploaded = Result<(JobId, String, Result<Effect, AgentError>), JoinError>;
 
 impl Agent {
     pub(crate) fn new(store: JobStore, directory: SharedDir, offset: FixedOffset) -> Self {
@@ -63,7 +73,10 @@ impl Agent {
             view: View::default(),
             status_read: None,
             taken_in: TakenIn::default(),
+            displaced_read: BTreeMap::new(),
+            has_new_folders: false,
             has_warned_of_rename: false,
+            is_primed: false,
             compared_at: None,
             backoff: Backoff::default(),
             uploads: JoinSet::new(),
@@ -72,18 +85,22 @@ impl Agent {
     }
 
     /// Looks, plans and acts until nothing is left to do or nothing moves. A step that fails is logged and tried again
-    /// later; it is an error only if it was not possible to look.
+    /// later; it is an error only if it was not possible to look. The directory is looked at also while the cloud is
+    /// away: what scripts write must not wait for it.
     pub(crate) async fn round(&mut self, look: Look) -> Result<(), AgentError> {
-        if look == Look::Everywhere {
-            self.observe_cloud().await?;
-        }
-        for _ in 0..PLANS_PER_ROUND {
-            self.observe_directory().await?;
-            if !self.carry_out_plan().await {
-                break;
+        let cloud = match look {
+            Look::Everywhere => self.observe_cloud().await,
+            Look::Directory => Ok(()),
+        };
+        if self.is_primed {
+            for _ in 0..PLANS_PER_ROUND {
+                self.observe_directory().await?;
+                if !self.carry_out_plan().await {
+                    break;
+                }
             }
         }
-        Ok(())
+        cloud
     }
 
     /// Waits for the next upload to end; for ever, if there is none.
@@ -96,9 +113,9 @@ impl Agent {
 
     /// Takes in what an upload came to.
     pub(crate) fn conclude_upload(&mut self, uploaded: Uploaded) {
-        let (id, result) = uploaded.expect("an upload neither panics nor is aborted while somebody waits for it");
+        let (id, step, result) = uploaded.expect("an upload neither panics nor is aborted while somebody waits for it");
         self.uploading.remove(&id);
-        self.conclude(&upload_name(id), result);
+        self.conclude(&step, result);
     }
 
     /// Waits for all uploads that are under way.
@@ -112,10 +129,14 @@ impl Agent {
     async fn carry_out_plan(&mut self) -> bool {
         let now = Utc::now();
         let mut actions = plan(&self.view, self.offset, now);
-        actions.retain(|action| !self.backoff.holds_back(&action.to_string(), now));
+        actions.retain(|action| !self.backoff.holds_back(&self.step_name(action), now));
+        if actions.iter().any(|action| matches!(action, Action::Publish(_))) {
+            // What a publish displaces is to be looked at right after it, and not after a slow network has answered.
+            actions.retain(|action| matches!(action, Action::Publish(_)));
+        }
         actions.retain(|action| match action {
             Action::Return { id, is_last_try } => {
-                self.start_upload(*id, *is_last_try);
+                self.start_upload(*id, self.step_name(action), *is_last_try);
                 false
             }
             _ => true,
@@ -134,7 +155,9 @@ impl Agent {
     fn conclude(&mut self, name: &str, result: Result<Effect, AgentError>) -> bool {
         match result {
             Ok(Effect::NoResponseYet) => {
-                self.backoff.failed(name.to_owned(), Utc::now());
+                if name.ends_with(EARLY) {
+                    self.backoff.failed(name.to_owned(), Utc::now());
+                }
                 false
             }
             Ok(effect) => {
@@ -150,10 +173,22 @@ impl Agent {
         }
     }
 
-    fn start_upload(&mut self, id: JobId, is_last_try: bool) {
+    fn start_upload(&mut self, id: JobId, step: String, is_last_try: bool) {
         if self.uploading.len() < PARALLEL_UPLOADS && self.uploading.insert(id) {
             let (store, directory) = (self.store.clone(), self.directory.clone());
-            self.uploads.spawn(async move { (id, response::give_back(&store, directory, id, is_last_try).await) });
+            let upload = async move { (id, step, response::give_back(&store, directory, id, is_last_try).await) };
+            self.uploads.spawn(upload);
+        }
+    }
+
+    /// What a step is called in the log and in the backoff. A response that is looked at before its job is done may stay
+    /// unfinished for long; what comes of that look says nothing about the one after `done`.
+    fn step_name(&self, action: &Action) -> String {
+        match action {
+            Action::Return { id, .. } if self.view.jobs.get(id).is_some_and(|known| known.done_since.is_none()) => {
+                format!("{action}{EARLY}")
+            }
+            _ => action.to_string(),
         }
     }
 
@@ -162,8 +197,4 @@ impl Agent {
         self.view.jobs.retain(|id, _| !id.is_expired(now));
         self.backoff.forget_old(now);
     }
-}
-
-fn upload_name(id: JobId) -> String {
-    Action::Return { id, is_last_try: false }.to_string()
 }

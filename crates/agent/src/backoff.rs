@@ -20,7 +20,8 @@ struct Failing {
 impl Backoff {
     /// Whether the step has failed lately and has to wait.
     pub(crate) fn holds_back(&self, step: &str, now: DateTime<Utc>) -> bool {
-        self.0.get(step).is_some_and(|failing| now < failing.retry_at)
+        // A clock that was set back must not make the pause longer.
+        self.0.get(step).is_some_and(|failing| now < failing.retry_at && failing.retry_at - now <= PAUSE_MAX)
     }
 
     /// Notes a failure; the pause doubles with every one in a row.

@@ -89,7 +89,7 @@ impl Agent {
             }
             Effect::Published { queue, fingerprint, by_exchange } => {
                 self.view.see_status(Ok(Some(queue)), Utc::now());
-                self.view.displaced.values_mut().for_each(|displaced| displaced.news = None);
+                self.view.settle_displaced();
                 self.status_read = Some(fingerprint);
                 self.taken_in.extend(Some(fingerprint));
                 if !by_exchange && !std::mem::replace(&mut self.has_warned_of_rename, true) {

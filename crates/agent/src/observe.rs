@@ -1,10 +1,10 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use bcrlapi_cloud::StoreError;
 use bcrlapi_directory::{Fingerprint, SeenStatus};
 use bcrlapi_domain::JobId;
-use bcrlapi_exchange::QueueSeen;
+use bcrlapi_exchange::{Queue, QueueSeen};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, stream};
 
@@ -14,6 +14,8 @@ use crate::execute::blocking;
 
 /// How often the view is compared with all that the lab has taken, where nothing has failed.
 const COMPARE_INTERVAL: TimeDelta = TimeDelta::seconds(60);
+/// The most displaced queues that one look reads: many may have come while no agent was there.
+const DISPLACED_READS: usize = 32;
 /// The most rows that are read at once.
 const PARALLEL_READS: usize = 16;
 
@@ -24,6 +26,7 @@ struct Seen {
     /// `None` where status.json is the one that the view holds.
     status: Option<SeenStatus>,
     displaced: Vec<(u64, Fingerprint)>,
+    has_new_folders: bool,
 }
 
 impl Agent {
@@ -35,6 +38,7 @@ impl Agent {
         if self.compared_at.is_none_or(|last| now - last >= COMPARE_INTERVAL) {
             self.compare(now).await?;
             self.compared_at = Some(now);
+            self.is_primed = true;
         }
         self.forget_old(now);
         Ok(())
@@ -82,7 +86,9 @@ impl Agent {
             self.status_read = status.fingerprint;
             self.taken_in.extend(status.fingerprint);
         }
-        self.observe_displaced(seen.displaced).await
+        self.has_new_folders |= seen.has_new_folders;
+        self.observe_displaced(seen.displaced).await;
+        Ok(())
     }
 
     async fn look_at_directory(&self) -> Result<Seen, AgentError> {
@@ -90,7 +96,7 @@ impl Agent {
         let open: Vec<JobId> = open.map(|known| known.job.id).collect();
         let (directory, status_read) = (self.directory.clone(), self.status_read);
         let look = move || {
-            directory.make_folders()?;
+            let has_new_folders = directory.make_folders()?;
             let status = directory.status_fingerprint()?;
             let files_of = |id| (id, directory.has_request(id), directory.response_date(id));
             let is_known = status.is_some() && status == status_read;
@@ -98,25 +104,46 @@ impl Agent {
                 jobs: open.into_iter().map(files_of).collect(),
                 status: if is_known { None } else { Some(directory.read_status()?) },
                 displaced: directory.displaced()?,
+                has_new_folders,
             })
         };
         blocking(look).await
     }
 
-    async fn observe_displaced(&mut self, there: Vec<(u64, Fingerprint)>) -> Result<(), AgentError> {
-        self.view.displaced.retain(|inode, _| there.iter().any(|(other, _)| other == inode));
+    async fn observe_displaced(&mut self, there: Vec<(u64, Fingerprint)>) {
+        let there = BTreeMap::from_iter(there);
+        self.view.displaced.retain(|inode, _| there.contains_key(inode));
+        self.displaced_read.retain(|inode, _| there.contains_key(inode));
+        let mut reads_left = DISPLACED_READS;
         for (inode, content) in there {
-            if !self.taken_in.contains(content) {
-                let directory = self.directory.clone();
-                let seen = blocking(move || directory.read_displaced(inode)).await?;
-                self.taken_in.extend(seen.fingerprint);
-                // One that is broken is being written just now, or never was whole: it has no news yet.
-                self.view.see_displaced(inode, seen.queue.ok().flatten(), Utc::now());
-            } else if !self.view.displaced.contains_key(&inode) {
-                self.view.see_displaced(inode, None, Utc::now());
+            match self.displaced_read.get(&inode) {
+                Some(read) if *read == content => {}
+                None if self.taken_in.contains(content) => {
+                    self.displaced_read.insert(inode, content);
+                    self.view.see_displaced(inode, None, Utc::now());
+                }
+                _ if reads_left == 0 => break,
+                _ => {
+                    reads_left -= 1;
+                    let news = self.read_displaced(inode).await;
+                    self.displaced_read.insert(inode, content);
+                    self.view.see_displaced(inode, news, Utc::now());
+                }
             }
         }
-        Ok(())
+    }
+
+    /// What a displaced queue says. One that is broken is being written just now, or never was whole; one that cannot be
+    /// read is nothing to wait for.
+    async fn read_displaced(&self, inode: u64) -> Option<Queue> {
+        let directory = self.directory.clone();
+        match blocking(move || directory.read_displaced(inode)).await {
+            Ok(seen) => seen.queue.ok().flatten(),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read a queue that was displaced");
+                None
+            }
+        }
     }
 
     /// A script that writes another word than the three would wait for ever.

@@ -69,7 +69,7 @@ pub(crate) async fn give_back(
     Ok(Effect::learned(id, job))
 }
 
-/// Reads the job's response file once, in bounded memory.
+/// Reads the job's response file once, in memory that grows with its nesting alone.
 fn check(directory: &SharedDir, id: JobId) -> Result<Checked, AgentError> {
     let mut file = match directory.open_response(id) {
         Ok(Some(file)) => file,

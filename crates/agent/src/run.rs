@@ -1,3 +1,4 @@
+use std::mem;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use chrono::FixedOffset;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::AgentError;
 use crate::agent::{Agent, Look};
 use crate::backoff::pause_between_rounds;
 use crate::wake::FileEvents;
@@ -36,27 +38,34 @@ pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> R
     let mut agent = Agent::new(store, directory, config.utc_offset);
     tracing::info!(shared = %config.shared.display(), poll = ?config.poll, "agent started");
     tokio::select! {
-        () = keep_in_sync(&mut agent, &events, config.poll, &stop) => {}
+        () = keep_in_sync(&mut agent, events, config.poll, &stop) => {}
         () = async { stop.cancelled().await; sleep(STOP_GRACE).await } => {}
     }
     tracing::info!("agent stopped");
     Ok(())
 }
 
-async fn keep_in_sync(agent: &mut Agent, events: &FileEvents, poll: Duration, stop: &CancellationToken) {
+async fn keep_in_sync(agent: &mut Agent, mut events: FileEvents, poll: Duration, stop: &CancellationToken) {
     let mut look = Look::Everywhere;
     let mut next_poll = Instant::now();
     let mut failures = 0;
+    let mut is_directory_away = false;
     while !stop.is_cancelled() {
         if look == Look::Everywhere {
             next_poll = Instant::now() + poll;
         }
-        if let Err(error) = agent.round(look).await {
-            failures += 1;
-            next_poll = Instant::now() + pause_between_rounds(failures).max(poll);
-            tracing::warn!(%error, failures, "cannot look; trying again");
-        } else {
-            failures = 0;
+        match agent.round(look).await {
+            Ok(()) if look == Look::Everywhere => (failures, is_directory_away) = (0, false),
+            Ok(()) => {}
+            Err(error) => {
+                failures += 1;
+                is_directory_away = matches!(error, AgentError::Directory(_));
+                next_poll = Instant::now() + pause_between_rounds(failures).max(poll);
+                tracing::warn!(%error, failures, "cannot look; trying again");
+            }
+        }
+        if mem::take(&mut agent.has_new_folders) {
+            events = FileEvents::watch(&agent.directory);
         }
         look = tokio::select! {
             () = stop.cancelled() => break,
@@ -65,7 +74,7 @@ async fn keep_in_sync(agent: &mut Agent, events: &FileEvents, poll: Duration, st
                 agent.conclude_upload(uploaded);
                 Look::Directory
             }
-            () = events.changed(), if failures == 0 => {
+            () = events.changed(), if !is_directory_away => {
                 sleep(EVENT_PAUSE).await;
                 Look::Directory
             }

@@ -2,11 +2,11 @@ use std::collections::VecDeque;
 
 use bcrlapi_directory::Fingerprint;
 
-/// More than are displaced while one lingers, at the pace of a publish every few milliseconds.
-const REMEMBERED: usize = 1024;
+/// More than come between a publish and the next look.
+const REMEMBERED: usize = 64;
 
-/// The latest contents of status.json that are in the view. A displaced queue that is among them has no news.
-/// What was forgotten is read once more.
+/// The latest contents of status.json that are in the view: a queue that was displaced just now and is among them has
+/// no news. What was forgotten is read once more.
 #[derive(Debug, Default)]
 pub(crate) struct TakenIn(VecDeque<Fingerprint>);
 

@@ -29,7 +29,7 @@ impl FileEvents {
 
 fn start(directory: &SharedDir, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     let wake = move |event: notify::Result<Event>| {
-        if event.is_ok_and(|event| is_change(event.kind)) {
+        if event.is_ok_and(|event| is_change(event.kind) && !is_of_locks(&event)) {
             changed.notify_one();
         }
     };
@@ -38,6 +38,11 @@ fn start(directory: &SharedDir, changed: Arc<Notify>) -> notify::Result<Recommen
         watcher.watch(&directory.path(folder), RecursiveMode::NonRecursive)?;
     }
     Ok(watcher)
+}
+
+/// Who locks may open the lock for writing, and writes nothing.
+fn is_of_locks(event: &Event) -> bool {
+    !event.paths.is_empty() && event.paths.iter().all(|path| path.extension().is_some_and(|kind| kind == "lock"))
 }
 
 /// Reading is no change: the agent reads too, and would wake itself for ever.

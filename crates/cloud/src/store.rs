@@ -10,7 +10,7 @@ mod rows;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long one call may take, with all its tries: less than the 29 s after which API Gateway gives up on a function.
-/// Not for uploads from the lab, whose length is nobody's to guess; there the SDK watches that bytes keep moving.
+/// Uploads from the lab have a limit of their own.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The jobs in the cloud. Cheap to clone; the clones share their connections.

@@ -1,8 +1,8 @@
 //! Opening without surprises and writing without half-measures.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use rustix::fs::{CWD, OFlags, RenameFlags};
@@ -10,25 +10,42 @@ use rustix::io::Errno;
 
 use crate::{DirectoryError, Fingerprint};
 
+/// Reading and writing, and nothing to execute.
+const MODE_OF_FILES: u32 = 0o666;
+
 /// Opens a regular file for reading; `None` if there is nothing. A link is not followed, a FIFO not waited for.
 pub(crate) fn open_regular(path: &Path) -> Result<Option<File>, DirectoryError> {
+    open_regular_with(path, OpenOptions::new().read(true))
+}
+
+fn open_regular_with(path: &Path, options: &mut OpenOptions) -> Result<Option<File>, DirectoryError> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-    let file = match opened {
+    let file = match options.custom_flags(flags.bits().cast_signed()).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if is_link(&error) => return Err(DirectoryError::NotAFile(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory || is_link(&error) => {
+            return Err(DirectoryError::NotAFile(path.to_owned()));
+        }
         Err(error) => return Err(DirectoryError::at(path)(error)),
     };
     let metadata = file.metadata().map_err(DirectoryError::at(path))?;
     if metadata.is_file() { Ok(Some(file)) } else { Err(DirectoryError::NotAFile(path.to_owned())) }
 }
 
-/// Opens a regular file and makes it where it is missing. Not for writing: another user's file can be opened too.
-pub(crate) fn open_or_create(path: &Path) -> Result<File, DirectoryError> {
+/// Opens a file to be locked, and makes it where it is missing. For writing, since NFS locks nothing else; where that is
+/// not allowed, for reading: another user's file can be locked too.
+pub(crate) fn open_to_lock(path: &Path) -> Result<File, DirectoryError> {
     loop {
-        if let Some(file) = open_regular(path)? {
-            return Ok(file);
+        let mut for_writing = OpenOptions::new();
+        match open_regular_with(path, for_writing.read(true).write(true)) {
+            Ok(Some(file)) => return Ok(file),
+            Ok(None) => {}
+            Err(DirectoryError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                if let Some(file) = open_regular(path)? {
+                    return Ok(file);
+                }
+            }
+            Err(error) => return Err(error),
         }
         match OpenOptions::new().write(true).create_new(true).open(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -38,7 +55,8 @@ pub(crate) fn open_or_create(path: &Path) -> Result<File, DirectoryError> {
 }
 
 /// Writes `content` to `staged` and makes sure that it is on the disk. Removes a leftover of a crash that stands there.
-/// The file gets mode, group and owner of `like`, where given and allowed: who could write in place still can.
+/// The file gets mode, group and owner of `like`, a file or a folder, where given and allowed: who could write in place
+/// still can.
 pub(crate) fn stage(staged: &Path, content: &[u8], like: Option<&Metadata>) -> Result<Fingerprint, DirectoryError> {
     remove(staged)?;
     let write = || -> io::Result<Fingerprint> {
@@ -47,7 +65,7 @@ pub(crate) fn stage(staged: &Path, content: &[u8], like: Option<&Metadata>) -> R
         if let Some(like) = like {
             // Only root may give a file away, and only to a group of its own may anybody else.
             let _ = fchown(&file, None, Some(like.gid())).and_then(|()| fchown(&file, Some(like.uid()), None));
-            file.set_permissions(like.permissions())?;
+            file.set_permissions(Permissions::from_mode(like.mode() & MODE_OF_FILES))?;
         }
         file.sync_all()?;
         Ok(Fingerprint::of(&file.metadata()?))

@@ -19,7 +19,7 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock; waits for another holder, within a limit.
     pub(crate) fn acquire(path: &Path) -> Result<Self, DirectoryError> {
-        let file = durable::open_or_create(path)?;
+        let file = durable::open_to_lock(path)?;
         let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             if try_lock(&file, path)? {
@@ -34,7 +34,7 @@ impl Lock {
 
     /// Takes the lock if nobody holds it.
     pub(crate) fn try_acquire(path: &Path) -> Result<Option<Self>, DirectoryError> {
-        let file = durable::open_or_create(path)?;
+        let file = durable::open_to_lock(path)?;
         Ok(try_lock(&file, path)?.then_some(Self { _held: file }))
     }
 }

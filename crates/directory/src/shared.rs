@@ -1,9 +1,10 @@
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bcrlapi_domain::JobId;
+use bcrlapi_domain::limits::RETENTION;
 use bcrlapi_exchange::layout;
 use chrono::{DateTime, Utc};
 
@@ -25,18 +26,18 @@ impl SharedDir {
         Ok(directory)
     }
 
-    /// Makes the folders again that somebody has removed.
-    pub fn make_folders(&self) -> Result<(), DirectoryError> {
+    /// Makes the folders that are not there; says whether there were any.
+    pub fn make_folders(&self) -> Result<bool, DirectoryError> {
+        let mut has_made_one = false;
         for folder in [layout::REQUEST_DIR, layout::DISPLACED_DIR, layout::RESPONSE_DIR] {
             let folder = self.path(folder);
             match fs::create_dir(&folder) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                    return Err(DirectoryError::at(&folder)(error));
-                }
-                _ => {}
+                Ok(()) => has_made_one = true,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(DirectoryError::at(&folder)(error)),
             }
         }
-        Ok(())
+        Ok(has_made_one)
     }
 
     /// The full path of a name of the [`layout`].
@@ -73,27 +74,36 @@ impl SharedDir {
         metadata.modified().ok().filter(|_| metadata.is_file())
     }
 
-    /// Removes the request and response files of jobs whose week is over at `now`; says how many. Nothing else is touched,
-    /// however old it is.
+    /// Removes the files of jobs whose week is over at `now`, and queues that were put aside as long ago; says how many.
+    /// Nothing else is touched, however old it is. What cannot be removed does not keep the rest.
     pub fn prune(&self, now: DateTime<Utc>) -> Result<usize, DirectoryError> {
         let mut removed = 0;
+        let mut failed = None;
         for folder in [layout::REQUEST_DIR, layout::RESPONSE_DIR] {
             let folder = self.path(folder);
             for file in fs::read_dir(&folder).map_err(DirectoryError::at(&folder))? {
                 let file = file.map_err(DirectoryError::at(&folder))?;
-                let id = file.file_name().to_str().and_then(layout::job_of_file);
-                let is_expired = id.is_some_and(|id| id.is_expired(now));
-                if is_expired && file.file_type().is_ok_and(|kind| kind.is_file()) {
-                    durable::remove(&file.path())?;
-                    removed += 1;
+                if is_outdated(&file, now) {
+                    match durable::remove(&file.path()) {
+                        Ok(()) => removed += 1,
+                        Err(error) => failed = Some(error),
+                    }
                 }
             }
         }
-        Ok(removed)
+        failed.map_or(Ok(removed), Err)
     }
 
     /// The job's response file; `None` where the APP has not written it.
     pub fn open_response(&self, id: JobId) -> Result<Option<File>, DirectoryError> {
         durable::open_regular(&self.path(&layout::response(id)))
     }
+}
+
+/// Whether the file is one that the protocol makes, and a week old.
+fn is_outdated(file: &DirEntry, now: DateTime<Utc>) -> bool {
+    let (name, Ok(metadata)) = (file.file_name(), file.metadata()) else { return false };
+    let Some(name) = name.to_str().filter(|_| metadata.is_file()) else { return false };
+    let is_old = || metadata.modified().is_ok_and(|date| now - DateTime::from(date) >= RETENTION);
+    layout::job_of_file(name).is_some_and(|id| id.is_expired(now)) || (layout::is_corrupt_status(name) && is_old())
 }

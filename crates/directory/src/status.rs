@@ -82,7 +82,8 @@ impl SharedDir {
         }
         self.adopt_displaced(lock)?;
         let (staged, path) = (self.path(layout::STATUS_STAGED), self.path(layout::STATUS));
-        let like = fs::symlink_metadata(&path).ok();
+        // A queue that is made anew is for those who may write into its folder.
+        let like = fs::symlink_metadata(&path).or_else(|_| fs::metadata(self.path(layout::REQUEST_DIR))).ok();
         let ours = durable::stage(&staged, &queue.render(), like.as_ref())?;
         let published = match self.place_status(read) {
             Ok(Renamed::Done) => {

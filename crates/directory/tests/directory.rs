@@ -204,7 +204,25 @@ fn an_update_that_changes_nothing_writes_nothing() {
 fn folders_that_somebody_has_removed_come_back() {
     let fixture = fixture();
     fs::remove_dir_all(fixture.path(layout::REQUEST_DIR)).unwrap();
-    fixture.directory.make_folders().unwrap();
+    assert!(fixture.directory.make_folders().unwrap(), "it says that it made them");
+    assert!(!fixture.directory.make_folders().unwrap());
     fixture.directory.write_request(id(), b"{}").unwrap();
     assert!(fixture.directory.has_request(id()));
+}
+
+#[test]
+fn a_prune_takes_what_is_old_and_the_protocols_own() {
+    let fixture = fixture();
+    let staged = layout::request_staged(id());
+    let young = "request/01a20104-8b16-7583-b26c-53bc4b7c12a4.json";
+    let (old_copy, new_copy) = ("request/status.json.corrupt-old", "request/status.json.corrupt-new");
+    let kept = [young, new_copy, layout::STATUS, "request/notes.json", "response/x.json"];
+    for name in kept.iter().copied().chain([&*staged, &layout::request(id()), &layout::response(id()), old_copy]) {
+        fs::write(fixture.path(name), "{}").unwrap();
+    }
+    let week_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(7 * 24 + 1);
+    fs::File::open(fixture.path(old_copy)).unwrap().set_modified(week_ago).unwrap();
+    let now = id().expiry_date().max(std::time::SystemTime::now().into());
+    assert_eq!(fixture.directory.prune(now).unwrap(), 4);
+    assert!(kept.iter().all(|name| fixture.path(name).exists()));
 }

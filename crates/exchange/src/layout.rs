@@ -48,7 +48,13 @@ pub fn displaced_inode(file_name: &str) -> Option<u64> {
     file_name.strip_suffix(".json")?.parse().ok()
 }
 
-/// The job whose request or response file is called this.
+/// The job whose request or response file, ready or staged, is called this.
 pub fn job_of_file(file_name: &str) -> Option<JobId> {
-    file_name.strip_suffix(".json")?.parse().ok()
+    let staged = file_name.strip_prefix('.').and_then(|name| name.strip_suffix(".staged"));
+    staged.unwrap_or(file_name).strip_suffix(".json")?.parse().ok()
+}
+
+/// Whether a file of this name is a queue that was put aside.
+pub fn is_corrupt_status(file_name: &str) -> bool {
+    file_name.starts_with("status.json.corrupt-")
 }

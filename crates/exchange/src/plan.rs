@@ -35,7 +35,7 @@ pub enum Action {
         /// Its inode's number.
         inode: u64,
     },
-    /// Remove the request and response files of jobs whose week is over; their entries are gone already.
+    /// Remove the files of what is older than a week; the entries are gone already.
     Prune,
     /// Put a status.json that stays broken aside, for people to look at.
     Quarantine,
@@ -83,7 +83,7 @@ pub fn plan(view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Vec<Action>
     actions.extend(
         view.jobs
             .values()
-            .filter(|known| !known.job.state.is_done() && !known.has_request)
+            .filter(|known| !known.job.state.is_done() && !known.has_request && !known.job.id.is_expired(now))
             .map(|known| Action::Deliver(known.job.clone())),
     );
     match &view.status {
@@ -112,7 +112,8 @@ pub fn plan(view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Vec<Action>
 /// nothing if it is so already.
 fn publish(file: Option<&Queue>, view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Option<Action> {
     let is_missing = |known: &LabJob| {
-        known.has_request && !known.job.state.is_done() && file.is_none_or(|file| file.entry(known.job.id).is_none())
+        let is_wanted = known.has_request && !known.job.state.is_done() && !known.job.id.is_expired(now);
+        is_wanted && file.is_none_or(|file| file.entry(known.job.id).is_none())
     };
     let is_behind = |known: &LabJob| {
         let entry = file.and_then(|file| file.entry(known.job.id)?.state());
@@ -139,10 +140,11 @@ fn publish(file: Option<&Queue>, view: &View, offset: FixedOffset, now: DateTime
             merged.advance(known.job.id, known.job.state, known.job.error.as_deref());
         }
     }
+    let has_news = !news.is_empty();
     for news in news {
         merged.absorb(news);
     }
-    if has_expired {
+    if has_expired || has_news {
         merged.remove_expired(now);
     }
     Some(Action::Publish(merged))

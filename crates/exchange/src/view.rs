@@ -97,9 +97,18 @@ impl View {
         }
     }
 
-    /// Takes in a look at a displaced queue: with news, or for the first time, or to say that they are in the queue.
+    /// Takes in a look at a displaced queue that is new, or that somebody has written to. Where it shows nothing, earlier
+    /// news still stands.
     pub fn see_displaced(&mut self, inode: u64, news: Option<Queue>, now: DateTime<Utc>) {
-        self.displaced.insert(inode, Displaced { quiet_since: now, news });
+        let earlier = self.displaced.remove(&inode).and_then(|displaced| displaced.news);
+        self.displaced.insert(inode, Displaced { quiet_since: now, news: news.or(earlier) });
+    }
+
+    /// Notes that all news of the displaced queues is in the queue.
+    pub fn settle_displaced(&mut self) {
+        for displaced in self.displaced.values_mut() {
+            displaced.news = None;
+        }
     }
 
     /// How many of the lab's jobs are pending and how many processing, as the cloud last said.

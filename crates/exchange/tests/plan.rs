@@ -164,6 +164,8 @@ fn news_in_a_displaced_queue_comes_into_the_queue_and_then_it_goes() {
 
     view.status = QueueSeen::Whole(queue.clone());
     view.see_displaced(7, None, now());
+    assert!(view.displaced[&7].news.is_some(), "a look at half a file does not undo what a whole one has shown");
+    view.settle_displaced();
     view.displaced.remove(&8);
     let after = |seconds| plan(&view, offset(), now() + TimeDelta::seconds(seconds));
     assert!(!after(9).contains(&Action::Discard { inode: 7 }), "the script may still be writing");

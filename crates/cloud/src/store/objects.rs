@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::SdkError;
@@ -13,6 +14,10 @@ use bytes::Bytes;
 
 use super::JobStore;
 use crate::StoreError;
+
+/// How long an upload may take, over the time that its bytes take at the slowest rate that is waited for.
+const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
+const UPLOAD_BYTES_PER_S: u64 = 16 * 1024;
 
 /// Every key in the bucket, and the only place that makes them.
 #[derive(Clone, Copy)]
@@ -47,9 +52,10 @@ impl JobStore {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let body = ByteStream::read_from().path(path).length(Length::Exact(payload.size_bytes)).build().await;
         let body = body.map_err(StoreError::unavailable("read the response file"))?;
-        let no_limit = TimeoutConfig::builder().disable_operation_timeout().build();
+        let limit = UPLOAD_TIMEOUT + Duration::from_secs(payload.size_bytes / UPLOAD_BYTES_PER_S);
+        let timeouts = TimeoutConfig::builder().operation_timeout(limit).build();
         let put = self.put_object(Key::Response(id), body, payload);
-        let put = put.customize().config_override(aws_sdk_s3::config::Builder::new().timeout_config(no_limit));
+        let put = put.customize().config_override(aws_sdk_s3::config::Builder::new().timeout_config(timeouts));
         put.send().await.map(drop).map_err(StoreError::unavailable("upload a response"))
     }
 
