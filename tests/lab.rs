@@ -361,6 +361,28 @@ async fn what_is_written_into_a_displaced_queue_is_not_lost_even_when_the_agent_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_queue_and_a_killed_agent_do_not_make_programs_run_again() {
+    let system = System::start().await;
+    let agent = system.start_agent();
+    let mut jobs = submit_many(&system, 3, 0.0).await;
+    until("the entries", async || system.queue().filter(|queue| queue.entries().len() == 3)).await.unwrap();
+    // One more publish: a queue in which the first three are pending lingers among the displaced.
+    jobs.push(system.submit("mock", &json!({"payload": 3})).await);
+    until("the last entry", async || system.queue()?.entry(jobs[3].uuid).cloned()).await.unwrap();
+    let _worker = system.start_worker();
+    assert_all_ran_once(&system, &jobs).await;
+    agent.kill();
+    fs::remove_file(system.shared(layout::STATUS)).unwrap();
+    let _agent = system.start_agent();
+    let next = system.submit("mock", &json!({"payload": 4})).await;
+    assert!(system.reached(next.uuid, Status::Done).await.has_succeeded());
+    assert_eq!(system.runs().len(), 5, "no program ran again");
+    for job in &jobs {
+        system.result(job.uuid).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_displaced_queues_go_too() {
     const MANY: usize = 1_100;
     let system = System::start().await;

@@ -15,8 +15,8 @@ pub const DISPLACED_DIR: &str = "request/.displaced";
 /// The advisory lock (flock) that whoever rewrites the queue should hold meanwhile.
 pub const STATUS_LOCK: &str = "request/.status.lock";
 
-/// The advisory lock (flock) that an agent holds as long as it lives.
-pub const AGENT_LOCK: &str = "request/.agent.lock";
+/// The advisory lock (flock) that an agent holds as long as it lives. Not in a folder that somebody might replace.
+pub const AGENT_LOCK: &str = ".agent.lock";
 
 /// The request file of a job.
 pub fn request(id: JobId) -> String {

@@ -129,20 +129,20 @@ fn publish(file: Option<&Queue>, view: &View, offset: FixedOffset, now: DateTime
         return None;
     }
     let mut merged = file.cloned().unwrap_or_default();
-    for known in view.jobs.values() {
-        if is_missing(known) {
-            merged.push(Entry::new(&known.job, offset));
-            // Where the queue itself was lost, a response is all that is left of a program's run.
-            if file.is_none() && known.response_date.is_some() {
-                merged.advance(known.job.id, State::Processing, None);
-            }
-        } else {
-            merged.advance(known.job.id, known.job.state, known.job.error.as_deref());
+    for known in view.jobs.values().filter(|known| is_missing(known)) {
+        merged.push(Entry::new(&known.job, offset));
+        // Where the queue itself was lost, a response is all that is left of a program's run.
+        if file.is_none() && known.response_date.is_some() {
+            merged.advance(known.job.id, State::Processing, None);
         }
     }
     let has_news = !news.is_empty();
+    let is_open = |id: JobId| view.jobs.get(&id).is_some_and(|known| !known.job.state.is_done());
     for news in news {
-        merged.absorb(news);
+        merged.absorb(news, is_open);
+    }
+    for known in view.jobs.values() {
+        merged.advance(known.job.id, known.job.state, known.job.error.as_deref());
     }
     if has_expired || has_news {
         merged.remove_expired(now);

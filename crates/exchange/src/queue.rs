@@ -110,16 +110,17 @@ impl Queue {
         }
     }
 
-    /// Takes over what the other queue knows more: entries this one lacks, and entries that are further there. Says
+    /// Takes over what the other queue knows more: entries that are further there, and entries this one lacks, if they
+    /// are done or `is_open` says that their job is. Of any other job an old queue must not bring back a turn. Says
     /// whether that changed anything. A state is a maximum, so neither order nor repetition matters.
-    pub fn absorb(&mut self, other: &Self) -> bool {
+    pub fn absorb(&mut self, other: &Self, is_open: impl Fn(JobId) -> bool) -> bool {
         let mut has_changed = false;
         for entry in &other.entries {
             let Some(id) = entry.id() else { continue };
             match self.index.get(&id) {
-                None => self.push(entry.clone()),
+                None if is_open(id) || entry.state().is_some_and(State::is_done) => self.push(entry.clone()),
                 Some(&position) if self.entries[position].is_behind(entry) => self.entries[position] = entry.clone(),
-                Some(_) => continue,
+                _ => continue,
             }
             has_changed = true;
         }

@@ -30,13 +30,13 @@ const BY_RENAME: Kind = Kind { locks: false, renames: true };
 const LOCKED: Kind = Kind { locks: true, renames: false };
 
 /// Small enough for every test run.
-const SMALL: Budget = Budget { jobs: 1, turns: 1, crashes: 1, faults: 1, cancels: 0 };
+const SMALL: Budget = Budget { jobs: 1, turns: 1, crashes: 1, faults: 1, losses: 0, cancels: 0 };
 /// Two jobs, for what one job cannot show.
-const TWO_JOBS: Budget = Budget { jobs: 2, turns: 1, crashes: 0, faults: 0, cancels: 0 };
+const TWO_JOBS: Budget = Budget { jobs: 2, turns: 1, crashes: 0, faults: 0, losses: 0, cancels: 0 };
 /// For the large run: everything that can go wrong.
-const WITH_FAULTS: Budget = Budget { jobs: 2, turns: 1, crashes: 1, faults: 1, cancels: 1 };
+const WITH_FAULTS: Budget = Budget { jobs: 2, turns: 1, crashes: 1, faults: 1, losses: 0, cancels: 1 };
 /// For the large run: enough turns and new jobs that several publishes fall into one script's way.
-const BUSY: Budget = Budget { jobs: 3, turns: 2, crashes: 0, faults: 0, cancels: 0 };
+const BUSY: Budget = Budget { jobs: 3, turns: 2, crashes: 0, faults: 0, losses: 0, cancels: 0 };
 
 #[test]
 fn one_script_without_a_lock() {
@@ -59,7 +59,7 @@ fn two_scripts_that_overlap_without_a_lock() {
 
 #[test]
 fn a_wrong_order_of_steps_is_noticed() {
-    let budget = |jobs, turns, crashes, cancels| Budget { jobs, turns, crashes, faults: 0, cancels };
+    let budget = |jobs, turns, crashes, cancels| Budget { jobs, turns, crashes, faults: 0, losses: 0, cancels };
     for (mutation, budget) in [
         (Mutation::NoScanAtStart, budget(1, 1, 1, 0)),
         (Mutation::EntryBeforeRequestFile, budget(1, 1, 0, 0)),
@@ -94,6 +94,12 @@ fn large_worlds() {
         ("one by rename, faults", &[BY_RENAME], WITH_FAULTS, Promise::Everything),
         ("one by rename, busy", &[BY_RENAME], BUSY, Promise::Everything),
         ("two with the lock, two jobs", &[LOCKED, LOCKED], Budget { crashes: 1, ..TWO_JOBS }, Promise::Everything),
+        (
+            "one in place, losses",
+            &[IN_PLACE],
+            Budget { turns: 2, crashes: 1, losses: 1, ..TWO_JOBS },
+            Promise::Everything,
+        ),
         ("two without a lock", &[IN_PLACE, BY_RENAME], SMALL, Promise::WhatScriptsCannotBreak),
     ] {
         assert_holds(name, &World::new(kinds, budget), promise);

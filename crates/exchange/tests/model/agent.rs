@@ -54,7 +54,8 @@ enum Todo {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Publishing {
     Planned(Queue),
-    Staged(Queue, usize),
+    /// With whether there was a file to be exchanged with.
+    Staged(Queue, usize, bool),
     Placed(Queue, usize),
 }
 
@@ -87,7 +88,7 @@ impl Agent {
             Todo::Discard(inode) => renumber(*inode).map(|number| *inode = number).is_some(),
             _ => true,
         });
-        if let Some(Publishing::Staged(_, inode) | Publishing::Placed(_, inode)) = &mut self.publishing {
+        if let Some(Publishing::Staged(_, inode, _) | Publishing::Placed(_, inode)) = &mut self.publishing {
             *inode = renumber(*inode).unwrap_or(usize::MAX);
         }
     }
@@ -310,24 +311,25 @@ impl World {
                 world.agent.publishing = is_as_read.then(|| {
                     let inode = world.create(Content::Whole(queue.clone()));
                     world.staged = Some(inode);
-                    Publishing::Staged(queue.clone(), inode)
+                    Publishing::Staged(queue.clone(), inode, world.status.is_some())
                 });
                 world.end_of_execution();
             })],
-            Some(Publishing::Staged(queue, inode)) => vec![self.step("agent: exchanges the files", |world| {
-                let is_overtaken = world.status.is_some() != world.agent.status_read.is_some();
-                if is_overtaken {
-                    world.staged = None;
-                    world.agent.publishing = None;
-                    world.end_of_execution();
-                    return;
-                }
-                world.staged = world.status.replace(*inode);
-                if world.is(Mutation::RenameInsteadOfExchange) {
-                    world.staged = None;
-                }
-                world.agent.publishing = Some(Publishing::Placed(queue.clone(), *inode));
-            })],
+            Some(Publishing::Staged(queue, inode, expects_file)) => {
+                vec![self.step("agent: exchanges the files", |world| {
+                    if world.status.is_some() != *expects_file {
+                        world.staged = None;
+                        world.agent.publishing = None;
+                        world.end_of_execution();
+                        return;
+                    }
+                    world.staged = world.status.replace(*inode);
+                    if world.is(Mutation::RenameInsteadOfExchange) {
+                        world.staged = None;
+                    }
+                    world.agent.publishing = Some(Publishing::Placed(queue.clone(), *inode));
+                })]
+            }
             Some(Publishing::Placed(queue, inode)) => vec![self.step("agent: keeps what it has displaced", |world| {
                 world.displaced.extend(world.staged.take());
                 // Its own file may have been rewritten, or replaced, in the meantime: what it knows is what it wrote.

@@ -16,6 +16,8 @@ pub struct Budget {
     pub crashes: u8,
     /// Times that the cloud fails, before the effect or after it.
     pub faults: u8,
+    /// Times that somebody removes status.json, when all that was in it has been told.
+    pub losses: u8,
     /// Times that a caller cancels a job that the lab has not taken.
     pub cancels: u8,
 }
@@ -155,6 +157,16 @@ impl World {
             let row = Row { inbox: Inbox::New, status: Status::Pending, is_canceled: false, has_response: false };
             steps.push(self.step(format!("caller: submits job {}", self.rows.len()), |world| world.rows.push(row)));
         }
+        let is_told = |(job, row): (usize, &Row)| self.told[job] <= row.status;
+        if self.budget.losses > 0
+            && self.status.is_some_and(|inode| !self.is_held(inode))
+            && self.rows.iter().enumerate().all(is_told)
+        {
+            steps.push(self.step("somebody: removes status.json", |world| {
+                world.budget.losses -= 1;
+                world.status = None;
+            }));
+        }
         let is_new = |row: &Row| row.inbox == Inbox::New;
         for job in (0..self.rows.len()).filter(|&job| self.budget.cancels > 0 && is_new(&self.rows[job])) {
             steps.push(self.step(format!("caller: cancels job {job}"), |world| {
@@ -168,7 +180,7 @@ impl World {
 
     /// Whether nobody but the agent has anything left to do, and a round of the agent changes nothing.
     pub fn is_at_rest(&self) -> bool {
-        let is_over = self.caller_steps().is_empty()
+        let is_over = Self { budget: Budget { losses: 0, ..self.budget }, ..self.clone() }.caller_steps().is_empty()
             && (0..self.scripts.len()).all(|script| self.script_steps(script).is_empty());
         if !is_over || !self.agent.is_idle() {
             return false;
