@@ -195,6 +195,7 @@ impl Agent {
     /// Forgets what only old jobs needed.
     pub(crate) fn forget_old(&mut self, now: DateTime<Utc>) {
         self.view.jobs.retain(|id, _| !id.is_expired(now));
+        self.view.foreign.retain(|id| !id.is_expired(now));
         self.backoff.forget_old(now);
     }
 }

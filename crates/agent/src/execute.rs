@@ -16,6 +16,8 @@ pub(crate) enum Effect {
     Learned(Job),
     /// This lab does not have the job, or no longer.
     Forgotten(JobId),
+    /// The cloud does not know the job.
+    IsForeign(JobId),
     /// The request file is there.
     Delivered(JobId),
     /// This queue is in place; or it is, but without an exchange.
@@ -47,6 +49,7 @@ impl Agent {
                 tracing::info!(uuid = %id, taken = taken.is_some(), "take");
                 Ok(Effect::learned(id, taken))
             }
+            Action::Ask(id) => Ok(self.store.job(id).await?.map_or(Effect::IsForeign(id), Effect::Learned)),
             Action::Deliver(job) => self.deliver(job).await,
             Action::Publish(queue) => self.publish(queue).await,
             Action::Discard { inode } => {
@@ -81,6 +84,7 @@ impl Agent {
     pub(crate) fn apply(&mut self, effect: Effect) -> bool {
         match effect {
             Effect::Learned(job) => self.view.learn(job),
+            Effect::IsForeign(id) => drop(self.view.foreign.insert(id)),
             Effect::Forgotten(id) => self.view.forget(id),
             Effect::Delivered(id) => {
                 if let Some(known) = self.view.jobs.get_mut(&id) {

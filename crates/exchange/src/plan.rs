@@ -26,6 +26,8 @@ const HEARTBEAT_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 pub enum Action {
     /// Take the job on its row: from here on it is this lab's.
     Take(JobId),
+    /// Ask the cloud for a job that stands open in the queue and that nothing is known of: it may be over.
+    Ask(JobId),
     /// Fetch the request's body and write the request file; if there is no good body, record the job as failed.
     Deliver(Job),
     /// Put this queue in the place of the one that was read.
@@ -92,6 +94,7 @@ pub fn plan(view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Vec<Action>
         QueueSeen::Missing => actions.extend(publish(None, view, offset, now)),
         QueueSeen::Whole(file) => {
             actions.extend(publish(Some(file), view, offset, now));
+            actions.extend(unknown_jobs(file, view, now).map(Action::Ask));
             if is_prune_due(view, now) && !file.has_expired(now) {
                 actions.push(Action::Prune);
             }
@@ -154,6 +157,13 @@ fn is_prune_due(view: &View, now: DateTime<Utc>) -> bool {
     view.last_prune.is_none_or(|last| now - last >= PRUNE_INTERVAL)
 }
 
+/// The jobs that stand open in the queue and that nothing is known of: after a start, those that are done.
+fn unknown_jobs<'a>(file: &'a Queue, view: &'a View, now: DateTime<Utc>) -> impl Iterator<Item = JobId> + 'a {
+    let open = file.entries().iter().filter(|entry| entry.state().is_some_and(|state| !state.is_done()));
+    let is_known = |id: &JobId| view.jobs.contains_key(id) || view.foreign.contains(id) || view.inbox.contains(id);
+    open.filter_map(Entry::id).filter(move |id| !is_known(id) && !id.is_expired(now))
+}
+
 /// What to tell the cloud of a job whose entry is ahead of it.
 fn report(known: &LabJob, entry: &Entry, now: DateTime<Utc>) -> Option<Action> {
     let id = known.job.id;
@@ -191,6 +201,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Take(id) => write!(f, "take {id}"),
+            Self::Ask(id) => write!(f, "ask for {id}"),
             Self::Deliver(job) => write!(f, "deliver {}", job.id),
             Self::Publish(_) => f.write_str("publish status.json"),
             Self::Discard { inode } => write!(f, "discard displaced queue {inode}"),

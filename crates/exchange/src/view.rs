@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bcrlapi_domain::{Job, JobId, State};
 use chrono::{DateTime, Utc};
@@ -13,6 +13,8 @@ pub struct View {
     pub inbox: Vec<JobId>,
     /// The jobs this lab has taken, as the cloud last said.
     pub jobs: BTreeMap<JobId, LabJob>,
+    /// Jobs that stand in the queue and that the cloud does not know: somebody's own.
+    pub foreign: BTreeSet<JobId>,
     /// The queue, as it was last read.
     pub status: QueueSeen,
     /// The queues that were displaced by newer ones and linger, by their inode's number.

@@ -90,6 +90,21 @@ fn new_entries_come_last_and_in_order() {
 }
 
 #[test]
+fn an_open_entry_that_nothing_is_known_of_is_asked_for() {
+    let mut view = lab(&[(1, State::Pending, PENDING)]);
+    let entry = |number, status: &str| format!("{{\"uuid\": \"{}\", \"status\": \"{status}\"}}", id(number));
+    let entries = [entry(1, "pending"), entry(2, "processing"), entry(3, "done"), entry(4, "waiting")].join(", ");
+    see(&mut view, &format!("{{\"jobs\": [{entries}]}}"), now());
+    assert_eq!(actions(&view), [Action::Ask(id(2))]);
+    view.foreign.insert(id(2));
+    assert_eq!(actions(&view), []);
+    view.foreign.clear();
+    view.learn(job(2, State::Done(Outcome::Succeeded)));
+    let [Action::Publish(queue)] = &actions(&view)[..] else { panic!() };
+    assert_eq!(queue.entry(id(2)).unwrap().state(), Some(State::Done(Outcome::Succeeded)));
+}
+
+#[test]
 fn an_entry_behind_the_cloud_is_put_forward_again() {
     for (cloud, entry) in [(State::Processing, PENDING), (State::Done(Outcome::Succeeded), PROCESSING)] {
         let [Action::Publish(queue)] = &actions(&lab(&[(1, cloud, entry)]))[..] else { panic!("{cloud:?}") };

@@ -8,6 +8,9 @@ use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
 use crate::world::{Content, Fingerprint, Inbox, Mutation, Queue, Row, Step, World};
 
+/// The fingerprint of a file that nobody can reach any more.
+const GONE: Fingerprint = (usize::MAX, 0);
+
 /// What the agent remembers between two steps; all of it is gone when it dies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Agent {
@@ -42,6 +45,7 @@ enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Todo {
     Take(usize),
+    Ask(usize),
     Deliver(usize),
     Report(usize),
     Upload(usize),
@@ -79,8 +83,8 @@ impl Agent {
 
     pub fn renumber(&mut self, renumber: impl Fn(usize) -> Option<usize>) {
         let fingerprint = |(inode, version): Fingerprint| Some((renumber(inode)?, version));
-        // A file that is gone is none that will ever be seen again.
-        self.status_read = self.status_read.and_then(fingerprint);
+        // A file that is gone is none that will ever be seen again; that there was one is not forgotten.
+        self.status_read = self.status_read.map(|read| fingerprint(read).unwrap_or(GONE));
         self.taken_in = self.taken_in.iter().copied().filter_map(fingerprint).collect();
         let displaced = self.displaced.iter().filter_map(|(&inode, news)| Some((renumber(inode)?, news.clone())));
         self.displaced = displaced.collect();
@@ -89,7 +93,7 @@ impl Agent {
             _ => true,
         });
         if let Some(Publishing::Staged(_, inode, _) | Publishing::Placed(_, inode)) = &mut self.publishing {
-            *inode = renumber(*inode).unwrap_or(usize::MAX);
+            *inode = renumber(*inode).unwrap_or(GONE.0);
         }
     }
 
@@ -194,6 +198,7 @@ impl World {
         for action in actions {
             self.agent.todo.push(match action {
                 Action::Take(id) => Todo::Take(number(id)),
+                Action::Ask(id) => Todo::Ask(number(id)),
                 Action::Deliver(job) => Todo::Deliver(number(job.id)),
                 Action::Report { id, .. } => Todo::Report(number(id)),
                 Action::Return { id, .. } if self.is(Mutation::DoneBeforeUpload) => Todo::Finish(number(id)),
@@ -276,14 +281,14 @@ impl World {
             Todo::Quarantine if self.status.map(|inode| self.fingerprint(inode)) == self.agent.status_read => {
                 self.status = None;
             }
-            Todo::Take(_) | Todo::Quarantine => {}
+            Todo::Take(_) | Todo::Ask(_) | Todo::Quarantine => {}
         }
         if fate == Fate::AnswerIsLost {
             return;
         }
         match todo {
             Todo::Take(job) if self.rows[job].inbox == Inbox::Gone => self.agent.inbox.retain(|new| *new != job),
-            Todo::Take(job) | Todo::Report(job) => self.agent.learn(job, self.rows[job].state()),
+            Todo::Take(job) | Todo::Ask(job) | Todo::Report(job) => self.agent.learn(job, self.rows[job].state()),
             Todo::Upload(job) if !self.is(Mutation::DoneBeforeUpload) => self.agent.todo.push(Todo::Finish(job)),
             Todo::Finish(job) => {
                 self.agent.learn(job, self.rows[job].state());
@@ -335,8 +340,8 @@ impl World {
                 // Its own file may have been rewritten, or replaced, in the meantime: what it knows is what it wrote.
                 let content = (*inode, 0);
                 world.agent.seen = Some(Content::Whole(queue.clone()));
-                world.agent.status_read = (*inode != usize::MAX).then_some(content);
-                world.agent.taken_in.extend(world.agent.status_read);
+                world.agent.status_read = Some(content);
+                world.agent.taken_in.insert(content);
                 world.agent.displaced.values_mut().for_each(|news| *news = None);
                 world.agent.publishing = None;
                 world.end_of_execution();
