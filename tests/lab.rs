@@ -298,7 +298,7 @@ async fn what_is_older_than_a_week_is_removed_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn done_without_a_whole_response_is_a_failed_job() {
     let system = System::start().await;
-    let _agent = system.start_agent();
+    let agent = system.start_agent_with(&[("RUST_LOG", "bcrlapi_agent=debug")]);
     let jobs = submit_many(&system, 3, 0.0).await;
     until("the entries", async || system.queue().filter(|queue| queue.entries().len() == 3)).await.unwrap();
     fs::write(system.shared(&layout::response(jobs[1].uuid)), "{\"half\": ").unwrap();
@@ -312,6 +312,8 @@ async fn done_without_a_whole_response_is_a_failed_job() {
         assert_eq!(done.outcome.as_deref(), Some("failed"));
         assert!(done.error.as_deref().unwrap().contains(reason), "{:?}", done.error);
     }
+    let looks = agent.log().matches("no whole response yet").count();
+    assert!((3..100).contains(&looks), "{looks} looks at three responses: it waits between them");
 }
 
 /// A script opens status.json, the agent publishes a newer one, and only then the script writes what it has to say into

@@ -155,9 +155,12 @@ impl Agent {
     fn conclude(&mut self, name: &str, result: Result<Effect, AgentError>) -> bool {
         match result {
             Ok(Effect::NoResponseYet) => {
-                if name.ends_with(EARLY) {
-                    self.backoff.failed(name.to_owned(), Utc::now());
+                // Before `done` it may stay so for long, and each look reads the whole file: the pause doubles. After it,
+                // the response is due: the pause stays the shortest.
+                if !name.ends_with(EARLY) {
+                    self.backoff.succeeded(name);
                 }
+                self.backoff.failed(name.to_owned(), Utc::now());
                 false
             }
             Ok(effect) => {

@@ -64,7 +64,10 @@ pub(crate) async fn give_back(
             tracing::warn!(uuid = %id, %reason, "failed");
             store.fail(id, &reason.to_string(), Utc::now()).await?
         }
-        Checked::Unusable(_) => return Ok(Effect::NoResponseYet),
+        Checked::Unusable(reason) => {
+            tracing::debug!(uuid = %id, %reason, "no whole response yet");
+            return Ok(Effect::NoResponseYet);
+        }
     };
     Ok(Effect::learned(id, job))
 }
