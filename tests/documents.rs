@@ -9,10 +9,10 @@ use bcrlapi_local::until;
 use bcrlapi_tests::System;
 use serde_json::{Value, json};
 
-const SHARED_DIRECTORY: &str = include_str!("../docs/shared-directory.md");
+pub(crate) const SHARED_DIRECTORY: &str = include_str!("../docs/shared-directory.md");
 
 /// The document's code blocks in this language.
-fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
+pub(crate) fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     let opening = format!("```{language}\n");
     document.split(&opening).skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect()
 }

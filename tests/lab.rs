@@ -10,7 +10,7 @@ use bcrlapi_api::JobResource;
 use bcrlapi_domain::{JobId, State, Status};
 use bcrlapi_exchange::{Entry, layout};
 use bcrlapi_local::until;
-use bcrlapi_tests::{Process, System, cuttable_proxy, slow_proxy};
+use bcrlapi_tests::{Process, System, cuttable_proxy, seed, slow_proxy};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -90,17 +90,14 @@ async fn an_agent_killed_again_and_again_loses_nothing() {
     const KILLS: u32 = 12;
     let system = System::start().await;
     let _worker = system.start_worker();
-    let seed = std::env::var("BCRLAPI_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    let mut random = seed.unwrap_or_else(std::process::id);
-    eprintln!("BCRLAPI_TEST_SEED={random}");
+    let mut random = fastrand::Rng::with_seed(seed());
     let mut jobs = Vec::new();
     for _ in 0..KILLS {
         let agent = system.start_agent();
         until("the agent to start", async || agent.log().contains("agent started").then_some(())).await.unwrap();
         jobs.push(system.submit("mock", &json!({"seconds": 0.05, "payload": jobs.len()})).await);
         // Not a wait for anything: the moment of the kill is to be a random one.
-        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        tokio::time::sleep(Duration::from_millis(u64::from(random >> 24))).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(0..256))).await;
         agent.kill();
     }
     let _agent = system.start_agent();

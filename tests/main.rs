@@ -7,4 +7,5 @@ mod commands;
 mod definition;
 mod documents;
 mod lab;
+mod rounds;
 mod store;

@@ -5,10 +5,12 @@ mod binaries;
 mod process;
 mod proxy;
 mod request;
+mod settings;
 mod system;
 
 pub use binaries::binary;
 pub use process::Process;
 pub use proxy::{Cut, cuttable_proxy, slow_proxy};
-pub use request::{Reply, Request};
+pub use request::{Reply, Request, sha256};
+pub use settings::{seed, setting};
 pub use system::System;

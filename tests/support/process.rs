@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    program: String,
     log: PathBuf,
 }
 
@@ -18,7 +19,9 @@ impl Process {
         let log = directory.join(format!("{}.log", uuid::Uuid::now_v7()));
         let stderr = File::create(&log).expect("a log file can be made");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn();
-        Self { child: child.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")), log }
+        let child = child.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let program = Path::new(command.get_program()).file_name().expect("a program has a name");
+        Self { child, program: program.to_string_lossy().into_owned(), log }
     }
 
     /// Ends it at once, as a power cut would.
@@ -42,6 +45,11 @@ impl Process {
     pub fn terminate(self) -> ExitStatus {
         self.ask_to_stop();
         self.wait()
+    }
+
+    /// Whether it runs this program.
+    pub fn is_a(&self, program: &str) -> bool {
+        self.program == program
     }
 
     /// What it has written to stderr so far.

@@ -1,7 +1,10 @@
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bcrlapi::Signer;
 use bcrlapi_api::ProblemBody;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// A request of any form, also of forms that no good client sends.
 #[derive(Clone, Debug)]
@@ -9,6 +12,11 @@ pub struct Request {
     /// What is signed.
     pub signed: http::Request<Vec<u8>>,
     signer: Option<Signer>,
+}
+
+/// The SHA-256 of some bytes, in base64.
+pub fn sha256(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(Sha256::digest(bytes))
 }
 
 /// An answer, whole.

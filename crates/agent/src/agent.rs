@@ -3,8 +3,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::{Fingerprint, SharedDir};
 use bcrlapi_domain::JobId;
-use bcrlapi_exchange::{Action, View, plan};
-use chrono::{DateTime, FixedOffset, Utc};
+use bcrlapi_exchange::promise::Publish;
+use bcrlapi_exchange::{Action, Settings, View, plan};
+use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use tokio::task::{JoinError, JoinSet};
 
@@ -37,7 +38,7 @@ pub(crate) enum Look {
 pub(crate) struct Agent {
     pub(crate) store: JobStore,
     pub(crate) directory: SharedDir,
-    pub(crate) offset: FixedOffset,
+    pub(crate) settings: Settings,
     pub(crate) view: View,
     /// Which status.json the view holds.
     pub(crate) status_read: Option<Fingerprint>,
@@ -65,11 +66,11 @@ pub(crate) struct Agent {
 pub(crate) type Uploaded = Result<(JobId, String, Result<Effect, AgentError>), JoinError>;
 
 impl Agent {
-    pub(crate) fn new(store: JobStore, directory: SharedDir, offset: FixedOffset) -> Self {
+    pub(crate) fn new(store: JobStore, directory: SharedDir, settings: Settings) -> Self {
         Self {
             store,
             directory,
-            offset,
+            settings,
             view: View::default(),
             status_read: None,
             taken_in: TakenIn::default(),
@@ -128,7 +129,8 @@ impl Agent {
     /// Carries out one plan; says whether anything moved, so that another look is worth while.
     async fn carry_out_plan(&mut self) -> bool {
         let now = Utc::now();
-        let mut actions = plan(&self.view, self.offset, now);
+        let mut actions = plan(&self.view, self.settings, now);
+        self.assert_promise(&actions, now);
         actions.retain(|action| !self.backoff.holds_back(&self.step_name(action), now));
         if actions.iter().any(|action| matches!(action, Action::Publish(_))) {
             // What a publish displaces is to be looked at right after it, and not after a slow network has answered.
@@ -176,6 +178,15 @@ impl Agent {
         }
     }
 
+    /// Holds what is about to be published against the promise, in builds with debug assertions.
+    fn assert_promise(&self, actions: &[Action], now: DateTime<Utc>) {
+        for action in actions {
+            if let Action::Publish(queue) = action {
+                debug_assert_eq!(Publish { view: &self.view, queue, now }.broken_rule(), None);
+            }
+        }
+    }
+
     fn start_upload(&mut self, id: JobId, step: String, is_last_try: bool) {
         if self.uploading.len() < PARALLEL_UPLOADS && self.uploading.insert(id) {
             let (store, directory) = (self.store.clone(), self.directory.clone());
@@ -193,6 +204,11 @@ impl Agent {
             }
             _ => action.to_string(),
         }
+    }
+
+    /// Whether a step has failed and was not done since.
+    pub(crate) fn has_failures(&self) -> bool {
+        self.backoff.has_failures()
     }
 
     /// Forgets what only old jobs needed.

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -28,11 +29,16 @@ impl Backoff {
     pub(crate) fn failed(&mut self, step: String, now: DateTime<Utc>) {
         let failing = self.0.entry(step).or_insert(Failing { times: 0, retry_at: now });
         failing.times += 1;
-        failing.retry_at = now + pause(failing.times);
+        failing.retry_at = now + jittered(pause(failing.times));
     }
 
     pub(crate) fn succeeded(&mut self, step: &str) {
         self.0.remove(step);
+    }
+
+    /// Whether any step has failed and was not done since.
+    pub(crate) fn has_failures(&self) -> bool {
+        !self.0.is_empty()
     }
 
     /// Forgets the steps that nobody has wanted to try again for a while.
@@ -49,7 +55,14 @@ fn pause(times: u32) -> TimeDelta {
 
 /// The same pause, for the loop around all steps.
 pub(crate) fn pause_between_rounds(times: u32) -> Duration {
-    pause(times).to_std().unwrap_or_default()
+    jittered(pause(times)).to_std().unwrap_or_default()
+}
+
+/// The pause, shortened by a random part of its half: many that have failed together must not all come back together.
+fn jittered(pause: TimeDelta) -> TimeDelta {
+    const STEPS: i32 = 1_000;
+    let random = RandomState::new().hash_one(()) % u64::from(STEPS.unsigned_abs());
+    pause - pause / 2 / STEPS * i32::try_from(random).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -62,14 +75,22 @@ mod tests {
     }
 
     #[test]
+    fn pauses_of_the_same_length_differ_and_keep_their_half() {
+        let pauses: Vec<_> = (0..100).map(|_| jittered(TimeDelta::seconds(60)).num_milliseconds()).collect();
+        assert!(pauses.iter().all(|pause| (30_000..=60_000).contains(pause)), "{pauses:?}");
+        assert!(pauses.iter().max().unwrap() - pauses.iter().min().unwrap() > 10_000, "{pauses:?}");
+    }
+
+    #[test]
     fn a_failing_step_waits_and_no_other_does() {
         let now = DateTime::UNIX_EPOCH;
         let after = |seconds| now + TimeDelta::seconds(seconds);
         let mut backoff = Backoff::default();
         backoff.failed("deliver a".to_owned(), now);
         backoff.failed("deliver a".to_owned(), now);
+        backoff.failed("deliver a".to_owned(), now);
         assert!(backoff.holds_back("deliver a", after(1)));
-        assert!(!backoff.holds_back("deliver a", after(2)));
+        assert!(!backoff.holds_back("deliver a", after(4)));
         assert!(!backoff.holds_back("deliver b", now));
         backoff.succeeded("deliver a");
         assert!(!backoff.holds_back("deliver a", now));

@@ -6,6 +6,7 @@ use bcrlapi_domain::{Job, JobId};
 use bcrlapi_exchange::{Action, Queue, layout, render_request};
 use chrono::{DateTime, Utc};
 use tokio::task::spawn_blocking;
+use tokio_util::io::SyncIoBridge;
 
 use crate::AgentError;
 use crate::agent::Agent;
@@ -22,6 +23,8 @@ pub(crate) enum Effect {
     Delivered(JobId),
     /// This queue is in place; or it is, but without an exchange.
     Published { queue: Queue, fingerprint: Fingerprint, by_exchange: bool },
+    /// The response file is there again.
+    Restored(JobId, DateTime<Utc>),
     /// The displaced queue is gone.
     Discarded(u64),
     /// The directory has been freed of what had expired.
@@ -57,6 +60,7 @@ impl Agent {
                 blocking(move || directory.discard_displaced(inode)).await?;
                 Ok(Effect::Discarded(inode))
             }
+            Action::Restore(job) => self.restore(job).await,
             Action::Prune => {
                 let (directory, now) = (self.directory.clone(), Utc::now());
                 let removed = blocking(move || directory.prune(now)).await?;
@@ -71,6 +75,7 @@ impl Agent {
             }
             Action::Return { .. } => unreachable!("a response is uploaded beside the plan"),
             Action::Fail { id, error } => self.fail(id, &error).await,
+            Action::Lose(id) => self.lose(id).await,
             Action::Heartbeat { pending, processing } => {
                 let now = Utc::now();
                 let agent_version = env!("CARGO_PKG_VERSION");
@@ -89,6 +94,11 @@ impl Agent {
             Effect::Delivered(id) => {
                 if let Some(known) = self.view.jobs.get_mut(&id) {
                     known.has_request = true;
+                }
+            }
+            Effect::Restored(id, now) => {
+                if let Some(known) = self.view.jobs.get_mut(&id) {
+                    known.response_date = Some(now);
                 }
             }
             Effect::Published { queue, fingerprint, by_exchange } => {
@@ -130,13 +140,26 @@ impl Agent {
             }
             Err(error) => return Err(error.into()),
         };
-        let Ok(content) = render_request(&job, &body, self.offset) else {
+        let Ok(content) = render_request(&job, &body, self.settings.offset) else {
             return self.fail(id, "the request's body is not JSON; submit it again").await;
         };
         let directory = self.directory.clone();
         blocking(move || directory.write_request(id, &content)).await?;
         tracing::info!(uuid = %id, api = %job.api, "delivered");
         Ok(Effect::Delivered(id))
+    }
+
+    async fn restore(&self, job: Job) -> Result<Effect, AgentError> {
+        let id = job.id;
+        let Some(expected) = &job.response else { return Ok(Effect::Outdated) };
+        let Some(body) = self.store.open_response(id, expected).await? else {
+            tracing::error!(uuid = %id, "the response is gone in the cloud too");
+            return Ok(Effect::Forgotten(id));
+        };
+        let (directory, body) = (self.directory.clone(), SyncIoBridge::new(Box::pin(body)));
+        blocking(move || directory.write_response(id, body)).await?;
+        tracing::info!(uuid = %id, bytes = expected.size_bytes, "restored the response");
+        Ok(Effect::Restored(id, Utc::now()))
     }
 
     async fn publish(&self, queue: Queue) -> Result<Effect, AgentError> {
@@ -163,6 +186,12 @@ impl Agent {
             tracing::error!(kept, "status.json stayed broken: put it aside, and rebuilding it");
         }
         Ok(Effect::Outdated)
+    }
+
+    async fn lose(&self, id: JobId) -> Result<Effect, AgentError> {
+        let job = self.store.lose(id, "the program did not finish within the lab's time limit", Utc::now()).await?;
+        tracing::warn!(uuid = %id, "given up as lost: it was processing for longer than --lost-after");
+        Ok(Effect::learned(id, job))
     }
 
     async fn fail(&self, id: JobId, error: &str) -> Result<Effect, AgentError> {

@@ -7,11 +7,15 @@ mod agent;
 mod backoff;
 mod error;
 mod execute;
+mod measure;
 mod observe;
 mod response;
+mod resync;
 mod run;
 mod taken_in;
 mod wake;
 
 use error::AgentError;
+pub use error::ResyncError;
+pub use resync::{Resynced, resync};
 pub use run::{Config, run};

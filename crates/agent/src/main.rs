@@ -1,14 +1,15 @@
 //! The `bcrlapi-agent` command.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bcrlapi_agent::Config;
+use anyhow::bail;
+use bcrlapi_agent::{Config, Resynced};
 use bcrlapi_cloud::JobStore;
-use chrono::FixedOffset;
-use clap::Parser;
+use chrono::{FixedOffset, TimeDelta};
+use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -22,9 +23,25 @@ const HUNG_WORK_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Parser)]
 #[command(
     version,
+    subcommand_negates_reqs = true,
+    args_conflicts_with_subcommands = true,
     after_help = "Example:\n  bcrlapi-agent --shared /shared/bcrlapi --table bcrlapi --bucket bcrlapi-123456789012"
 )]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Option<Settings>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring back what the shared directory has lost: requests, responses and entries of the last week. Stop the agent first.
+    Resync(Settings),
+}
+
+#[derive(Debug, clap::Args)]
+struct Settings {
     /// The directory that the APP server reads and writes too.
     #[arg(long, env = "BCRLAPI_SHARED", default_value = "/shared/bcrlapi", value_name = "DIR")]
     shared: PathBuf,
@@ -46,6 +63,9 @@ struct Args {
         allow_hyphen_values = true
     )]
     utc_offset: FixedOffset,
+    /// Give up a job as lost once it has been processing for so long, as in 6h; without this it may run for ever.
+    #[arg(long, env = "BCRLAPI_LOST_AFTER", value_name = "TIME", value_parser = parse_lost_after)]
+    lost_after: Option<TimeDelta>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -65,9 +85,41 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    let config = Config { shared: args.shared, poll: args.poll, utc_offset: args.utc_offset };
-    let store = JobStore::from_env(&args.table, &args.bucket).await;
-    Ok(bcrlapi_agent::run(&config, store, stop_on_signal()?).await?)
+    let stop = stop_on_signal()?;
+    match (args.command, args.settings) {
+        (Some(Command::Resync(settings)), _) => tokio::select! {
+            ended = resync(settings) => ended,
+            () = stop.cancelled() => bail!("stopped before everything was brought back; run it again to go on"),
+        },
+        (None, Some(settings)) => Ok(bcrlapi_agent::run(&settings.config(), settings.store().await, stop).await?),
+        (None, None) => unreachable!("without a subcommand the settings are required"),
+    }
+}
+
+async fn resync(settings: Settings) -> anyhow::Result<()> {
+    let Resynced { requests, responses, entries } =
+        bcrlapi_agent::resync(&settings.config(), settings.store().await).await?;
+    let brought = format!("{requests} requests, {responses} responses, {entries} entries of status.json");
+    writeln!(io::stdout(), "brought back: {brought}\nnext: start the agent again")?;
+    Ok(())
+}
+
+impl Settings {
+    fn config(&self) -> Config {
+        let Self { poll, utc_offset, lost_after, .. } = *self;
+        Config { shared: self.shared.clone(), poll, utc_offset, lost_after }
+    }
+
+    async fn store(&self) -> JobStore {
+        JobStore::from_env(&self.table, &self.bucket).await
+    }
+}
+
+/// Shorter than a minute would end what has only just begun.
+fn parse_lost_after(text: &str) -> Result<TimeDelta, String> {
+    let limit = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let limit = TimeDelta::from_std(limit).map_err(|error| error.to_string())?;
+    if limit >= TimeDelta::minutes(1) { Ok(limit) } else { Err("it must be at least 1m".to_owned()) }
 }
 
 /// Shorter would only cost money; longer, and the lab looks dead and responses are judged late.

@@ -21,10 +21,12 @@ const PARALLEL_READS: usize = 16;
 
 /// What a look at the directory gave.
 struct Seen {
-    /// Of each open job: whether its request is there, and when its response was last written.
+    /// Of each job that is open, or of each job where the queue is missing: whether its request is there, and when its response was last written.
     jobs: Vec<(JobId, bool, Option<SystemTime>)>,
     /// `None` where status.json is the one that the view holds.
     status: Option<SeenStatus>,
+    /// The jobs whose request files are there, where the queue is missing.
+    requests: BTreeSet<JobId>,
     displaced: Vec<(u64, Fingerprint)>,
     has_new_folders: bool,
 }
@@ -41,6 +43,19 @@ impl Agent {
             self.is_primed = true;
         }
         self.forget_old(now);
+        Ok(())
+    }
+
+    /// Takes in all that the table has of the last week; from here on also what is done is brought back.
+    pub(crate) async fn learn_history(&mut self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        for job in self.store.all_jobs(now).await? {
+            match job {
+                Ok(job) => self.view.learn(job),
+                Err(error) => tracing::error!(%error, "leaving out a job"),
+            }
+        }
+        self.view.wants_history = true;
+        self.is_primed = true;
         Ok(())
     }
 
@@ -77,6 +92,7 @@ impl Agent {
                 known.response_date = response_date.map(DateTime::from);
             }
         }
+        self.view.requests = seen.requests;
         if let Some(status) = seen.status {
             if let Err(error) = &status.queue {
                 tracing::warn!(%error, "cannot read status.json; somebody may be writing it just now");
@@ -92,17 +108,19 @@ impl Agent {
     }
 
     async fn look_at_directory(&self) -> Result<Seen, AgentError> {
-        let open = self.view.jobs.values().filter(|known| !known.job.state.is_done());
-        let open: Vec<JobId> = open.map(|known| known.job.id).collect();
+        let jobs: Vec<(JobId, bool)> =
+            self.view.jobs.values().map(|known| (known.job.id, !known.job.state.is_done())).collect();
         let (directory, status_read) = (self.directory.clone(), self.status_read);
         let look = move || {
             let has_new_folders = directory.make_folders()?;
             let status = directory.status_fingerprint()?;
-            let files_of = |id| (id, directory.has_request(id), directory.response_date(id));
+            let is_missing = status.is_none();
+            let files_of = |(id, _)| (id, directory.has_request(id), directory.response_date(id));
             let is_known = status.is_some() && status == status_read;
             Ok(Seen {
-                jobs: open.into_iter().map(files_of).collect(),
+                jobs: jobs.into_iter().filter(|(_, is_open)| *is_open || is_missing).map(files_of).collect(),
                 status: if is_known { None } else { Some(directory.read_status()?) },
+                requests: if is_missing { directory.requests()? } else { BTreeSet::new() },
                 displaced: directory.displaced()?,
                 has_new_folders,
             })

@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bcrlapi_cloud::JobStore;
-use bcrlapi_directory::{DirectoryError, SharedDir};
-use chrono::FixedOffset;
+use bcrlapi_directory::{DirectoryError, Lock, SharedDir};
+use bcrlapi_exchange::Settings;
+use chrono::{FixedOffset, TimeDelta};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -27,25 +28,38 @@ pub struct Config {
     pub poll: Duration,
     /// The lab's offset from UTC, for the dates in its files.
     pub utc_offset: FixedOffset,
+    /// How long a job may be processing before it is given up as lost; for ever, if `None`.
+    pub lost_after: Option<TimeDelta>,
+}
+
+impl Config {
+    pub(crate) fn settings(&self) -> Settings {
+        Settings { offset: self.utc_offset, lost_after: self.lost_after }
+    }
 }
 
 /// Runs until `stop` is cancelled. Whatever fails is logged and tried again; only a directory that cannot be opened
-/// at the start, or has an agent already, is an error.
+/// at the start, or has another agent, is an error.
 pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> Result<(), DirectoryError> {
     let directory = SharedDir::open(&config.shared)?;
-    let _only_agent = directory.lock_for_agent()?;
-    let events = FileEvents::watch(&directory);
-    let mut agent = Agent::new(store, directory, config.utc_offset);
+    let only_agent = directory.lock_for_agent()?;
+    let mut agent = Agent::new(store, directory, config.settings());
     tracing::info!(shared = %config.shared.display(), poll = ?config.poll, "agent started");
-    tokio::select! {
-        () = keep_in_sync(&mut agent, events, config.poll, &stop) => {}
-        () = async { stop.cancelled().await; sleep(STOP_GRACE).await } => {}
-    }
+    let ended = tokio::select! {
+        ended = keep_in_sync(&mut agent, only_agent, config.poll, &stop) => ended,
+        () = async { stop.cancelled().await; sleep(STOP_GRACE).await } => Ok(()),
+    };
     tracing::info!("agent stopped");
-    Ok(())
+    ended
 }
 
-async fn keep_in_sync(agent: &mut Agent, mut events: FileEvents, poll: Duration, stop: &CancellationToken) {
+async fn keep_in_sync(
+    agent: &mut Agent,
+    mut only_agent: Lock,
+    poll: Duration,
+    stop: &CancellationToken,
+) -> Result<(), DirectoryError> {
+    let mut events = FileEvents::watch(&agent.directory);
     let mut look = Look::Everywhere;
     let mut next_poll = Instant::now();
     let mut failures = 0;
@@ -62,6 +76,13 @@ async fn keep_in_sync(agent: &mut Agent, mut events: FileEvents, poll: Duration,
                 is_directory_away = matches!(error, AgentError::Directory(_));
                 next_poll = Instant::now() + pause_between_rounds(failures).max(poll);
                 tracing::warn!(%error, failures, "cannot look; trying again");
+            }
+        }
+        if !agent.directory.is_locked_by(&only_agent) {
+            match agent.directory.lock_for_agent() {
+                Ok(held) => only_agent = held,
+                Err(error @ DirectoryError::SecondAgent(_)) => return Err(error),
+                Err(error) => tracing::warn!(%error, "cannot lock the directory for this agent; trying again"),
             }
         }
         if mem::take(&mut agent.has_new_folders) {
@@ -85,4 +106,5 @@ async fn keep_in_sync(agent: &mut Agent, mut events: FileEvents, poll: Duration,
         tracing::warn!(%error, "cannot look once more");
     }
     agent.finish_uploads().await;
+    Ok(())
 }

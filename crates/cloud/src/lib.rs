@@ -12,4 +12,4 @@ mod store;
 pub use error::StoreError;
 pub use lab::Heartbeat;
 pub use schema::{Index, TABLE, TableSchema};
-pub use store::{JobStore, LocalEndpoints};
+pub use store::{JobStore, LocalEndpoints, PART_BYTES};

@@ -1,7 +1,7 @@
 //! Opening without surprises and writing without half-measures.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
@@ -54,14 +54,18 @@ pub(crate) fn open_to_lock(path: &Path) -> Result<File, DirectoryError> {
     }
 }
 
-/// Writes `content` to `staged` and makes sure that it is on the disk. Removes a leftover of a crash that stands there.
+/// Lets `write` fill the file `staged` and makes sure that it is on the disk. Removes a leftover of a crash that stands there.
 /// The file gets mode, group and owner of `like`, a file or a folder, where given and allowed: who could write in place
 /// still can.
-pub(crate) fn stage(staged: &Path, content: &[u8], like: Option<&Metadata>) -> Result<Fingerprint, DirectoryError> {
+pub(crate) fn stage(
+    staged: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+    like: Option<&Metadata>,
+) -> Result<Fingerprint, DirectoryError> {
     remove(staged)?;
-    let write = || -> io::Result<Fingerprint> {
+    let fill = || -> io::Result<Fingerprint> {
         let mut file = OpenOptions::new().write(true).create_new(true).open(staged)?;
-        file.write_all(content)?;
+        write(&mut file)?;
         if let Some(like) = like {
             // Only root may give a file away, and only to a group of its own may anybody else.
             let _ = fchown(&file, None, Some(like.gid())).and_then(|()| fchown(&file, Some(like.uid()), None));
@@ -70,7 +74,8 @@ pub(crate) fn stage(staged: &Path, content: &[u8], like: Option<&Metadata>) -> R
         file.sync_all()?;
         Ok(Fingerprint::of(&file.metadata()?))
     };
-    write().map_err(DirectoryError::at(staged))
+    // What was begun would only fill a full disk further.
+    fill().inspect_err(|_| drop(fs::remove_file(staged))).map_err(DirectoryError::at(staged))
 }
 
 /// Gives the staged file its name, for good: the folder is synced too.

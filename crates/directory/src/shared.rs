@@ -1,5 +1,6 @@
+use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -56,6 +57,35 @@ impl SharedDir {
         lock.ok_or_else(|| DirectoryError::SecondAgent(self.root.clone()))
     }
 
+    /// Whether this lock on behalf of the agent still is on this directory: another one may stand in its place.
+    pub fn is_locked_by(&self, lock: &Lock) -> bool {
+        lock.is_on(&self.path(layout::AGENT_LOCK))
+    }
+
+    /// The jobs whose request files are there.
+    pub fn requests(&self) -> Result<BTreeSet<JobId>, DirectoryError> {
+        self.jobs_in(layout::REQUEST_DIR)
+    }
+
+    /// The jobs whose response files are there.
+    pub fn responses(&self) -> Result<BTreeSet<JobId>, DirectoryError> {
+        self.jobs_in(layout::RESPONSE_DIR)
+    }
+
+    fn jobs_in(&self, folder: &str) -> Result<BTreeSet<JobId>, DirectoryError> {
+        let folder = self.path(folder);
+        let job_of = |file: io::Result<DirEntry>| -> io::Result<Option<JobId>> {
+            let file = file?;
+            let is_file = file.file_type()?.is_file();
+            Ok(file.file_name().to_str().filter(|_| is_file).and_then(layout::job_named))
+        };
+        let files = fs::read_dir(&folder).map_err(DirectoryError::at(&folder))?;
+        files
+            .filter_map(|file| job_of(file).transpose())
+            .collect::<io::Result<_>>()
+            .map_err(DirectoryError::at(&folder))
+    }
+
     /// Whether the job's request file is there.
     pub fn has_request(&self, id: JobId) -> bool {
         fs::symlink_metadata(self.path(&layout::request(id))).is_ok_and(|metadata| metadata.is_file())
@@ -64,8 +94,15 @@ impl SharedDir {
     /// Writes the job's request file, durably and in one step.
     pub fn write_request(&self, id: JobId, content: &[u8]) -> Result<(), DirectoryError> {
         let staged = self.path(&layout::request_staged(id));
-        durable::stage(&staged, content, None)?;
+        durable::stage(&staged, |file| file.write_all(content), None)?;
         durable::put_in_place(&staged, &self.path(&layout::request(id)))
+    }
+
+    /// Writes the job's response file, durably and in one step.
+    pub fn write_response(&self, id: JobId, mut content: impl Read) -> Result<(), DirectoryError> {
+        let staged = self.path(&layout::response_staged(id));
+        durable::stage(&staged, |file| io::copy(&mut content, file).map(drop), None)?;
+        durable::put_in_place(&staged, &self.path(&layout::response(id)))
     }
 
     /// When the job's response file was last written; `None` where there is none.

@@ -1,7 +1,7 @@
 //! Reading and replacing status.json, which the other side rewrites too.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ impl SharedDir {
         let (staged, path) = (self.path(layout::STATUS_STAGED), self.path(layout::STATUS));
         // A queue that is made anew is for those who may write into its folder.
         let like = fs::symlink_metadata(&path).or_else(|_| fs::metadata(self.path(layout::REQUEST_DIR))).ok();
-        let ours = durable::stage(&staged, &queue.render(), like.as_ref())?;
+        let ours = durable::stage(&staged, |file| file.write_all(&queue.render()), like.as_ref())?;
         let published = match self.place_status(read) {
             Ok(Renamed::Done) => {
                 self.adopt_displaced(lock)?;

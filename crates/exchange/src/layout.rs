@@ -33,6 +33,11 @@ pub fn response(id: JobId) -> String {
     format!("{RESPONSE_DIR}/{id}.json")
 }
 
+/// Where a response that the lab has lost is made ready before it gets its name again.
+pub fn response_staged(id: JobId) -> String {
+    format!("{RESPONSE_DIR}/.{id}.json.staged")
+}
+
 /// Where a queue that nobody can read is kept for people to look at; `time` as in `20261122T093000Z`.
 pub fn status_corrupt(time: &str) -> String {
     format!("{STATUS}.corrupt-{time}")
@@ -48,10 +53,15 @@ pub fn displaced_inode(file_name: &str) -> Option<u64> {
     file_name.strip_suffix(".json")?.parse().ok()
 }
 
+/// The job whose request or response file is called this.
+pub fn job_named(file_name: &str) -> Option<JobId> {
+    file_name.strip_suffix(".json")?.parse().ok()
+}
+
 /// The job whose request or response file, ready or staged, is called this.
 pub fn job_of_file(file_name: &str) -> Option<JobId> {
     let staged = file_name.strip_prefix('.').and_then(|name| name.strip_suffix(".staged"));
-    staged.unwrap_or(file_name).strip_suffix(".json")?.parse().ok()
+    job_named(staged.unwrap_or(file_name))
 }
 
 /// Whether a file of this name is a queue that was put aside.

@@ -12,12 +12,13 @@
 mod lab_date;
 pub mod layout;
 mod plan;
+pub mod promise;
 mod queue;
 mod request_file;
 mod spaced_json;
 mod view;
 
-pub use plan::{Action, plan};
+pub use plan::{Action, Settings, plan};
 pub use queue::{BrokenQueue, Entry, Queue};
 pub use request_file::render_request;
 pub use view::{Displaced, LabJob, QueueSeen, View};

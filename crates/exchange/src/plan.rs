@@ -20,13 +20,23 @@ const PRUNE_INTERVAL: TimeDelta = TimeDelta::days(1);
 /// How often the cloud is told that this lab is alive.
 const HEARTBEAT_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 
+/// What a lab decides for itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The lab's offset from UTC, for the dates in its files.
+    pub offset: FixedOffset,
+    /// How long a job may be processing before it is given up as lost; for ever, if `None`.
+    pub lost_after: Option<TimeDelta>,
+}
+
 /// One step of the agent. Is safe to repeat, and may fail without harm: the next plan, made from what is then there,
 /// holds it again.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Take the job on its row: from here on it is this lab's.
     Take(JobId),
-    /// Ask the cloud for a job that stands open in the queue and that nothing is known of: it may be over.
+    /// Ask the cloud for a job that nothing is known of: it stands open in the queue and may be over, or the queue is
+    /// lost and its request file is there.
     Ask(JobId),
     /// Fetch the request's body and write the request file; if there is no good body, record the job as failed.
     Deliver(Job),
@@ -37,6 +47,8 @@ pub enum Action {
         /// Its inode's number.
         inode: u64,
     },
+    /// Fetch the response of a job that is done and write its file: the lab has lost it.
+    Restore(Job),
     /// Remove the files of what is older than a week; the entries are gone already.
     Prune,
     /// Put a status.json that stays broken aside, for people to look at.
@@ -65,6 +77,8 @@ pub enum Action {
         /// Why, for the caller.
         error: String,
     },
+    /// Record the job as done and lost: nothing was heard of its program for too long.
+    Lose(JobId),
     /// Tell the cloud that this lab is alive, and how much it has to do.
     Heartbeat {
         /// Jobs that wait here.
@@ -79,26 +93,31 @@ pub enum Action {
 ///
 /// The order in which a job becomes visible follows from what each step waits for: a request file is written
 /// only for a job that was taken, and an entry only for a job whose request file is there.
-pub fn plan(view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Vec<Action> {
+pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> {
     let new = view.inbox.iter().filter(|id| !view.jobs.contains_key(id));
     let mut actions: Vec<Action> = new.map(|&id| Action::Take(id)).collect();
-    actions.extend(
-        view.jobs
-            .values()
-            .filter(|known| !known.job.state.is_done() && !known.has_request && !known.job.id.is_expired(now))
-            .map(|known| Action::Deliver(known.job.clone())),
-    );
+    let wanted = || view.jobs.values().filter(|known| view.wants(known, now));
+    actions.extend(wanted().filter(|known| !known.has_request).map(|known| Action::Deliver(known.job.clone())));
+    let lacks_response = |known: &&LabJob| known.job.response.is_some() && known.response_date.is_none();
+    actions.extend(wanted().filter(lacks_response).map(|known| Action::Restore(known.job.clone())));
     match &view.status {
         QueueSeen::Broken { since } if now - *since >= BROKEN_GRACE => actions.push(Action::Quarantine),
         QueueSeen::Broken { .. } => {}
-        QueueSeen::Missing => actions.extend(publish(None, view, offset, now)),
+        QueueSeen::Missing => {
+            // First all that was in it has to be known: the jobs that are done stay in the queue too.
+            let unknown = unknown_jobs(view.requests.iter().copied(), view, now);
+            let asks: Vec<Action> = unknown.map(Action::Ask).collect();
+            actions.extend(if asks.is_empty() { Vec::from_iter(publish(None, view, settings, now)) } else { asks });
+        }
         QueueSeen::Whole(file) => {
-            actions.extend(publish(Some(file), view, offset, now));
-            actions.extend(unknown_jobs(file, view, now).map(Action::Ask));
+            actions.extend(publish(Some(file), view, settings, now));
+            let open = file.entries().iter().filter(|entry| entry.state().is_some_and(|state| !state.is_done()));
+            actions.extend(unknown_jobs(open.filter_map(Entry::id), view, now).map(Action::Ask));
             if is_prune_due(view, now) && !file.has_expired(now) {
                 actions.push(Action::Prune);
             }
-            actions.extend(view.jobs.values().filter_map(|known| report(known, file.entry(known.job.id)?, now)));
+            actions
+                .extend(view.jobs.values().filter_map(|known| report(known, file.entry(known.job.id)?, settings, now)));
         }
     }
     let is_over = |displaced: &Displaced| displaced.news.is_none() && now - displaced.quiet_since >= DISPLACED_LINGER;
@@ -113,10 +132,10 @@ pub fn plan(view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Vec<Action>
 
 /// The queue with every job this lab has in it, none of them behind what the cloud or a displaced queue knows;
 /// nothing if it is so already.
-fn publish(file: Option<&Queue>, view: &View, offset: FixedOffset, now: DateTime<Utc>) -> Option<Action> {
+fn publish(file: Option<&Queue>, view: &View, settings: Settings, now: DateTime<Utc>) -> Option<Action> {
     let is_missing = |known: &LabJob| {
-        let is_wanted = known.has_request && !known.job.state.is_done() && !known.job.id.is_expired(now);
-        is_wanted && file.is_none_or(|file| file.entry(known.job.id).is_none())
+        let belongs = known.has_request && !known.job.id.is_expired(now);
+        belongs && file.is_none_or(|file| file.entry(known.job.id).is_none())
     };
     let is_behind = |known: &LabJob| {
         let entry = file.and_then(|file| file.entry(known.job.id)?.state());
@@ -133,7 +152,7 @@ fn publish(file: Option<&Queue>, view: &View, offset: FixedOffset, now: DateTime
     }
     let mut merged = file.cloned().unwrap_or_default();
     for known in view.jobs.values().filter(|known| is_missing(known)) {
-        merged.push(Entry::new(&known.job, offset));
+        merged.push(Entry::new(&known.job, settings.offset));
         // Where the queue itself was lost, a response is all that is left of a program's run.
         if file.is_none() && known.response_date.is_some() {
             merged.advance(known.job.id, State::Processing, None);
@@ -157,24 +176,26 @@ fn is_prune_due(view: &View, now: DateTime<Utc>) -> bool {
     view.last_prune.is_none_or(|last| now - last >= PRUNE_INTERVAL)
 }
 
-/// The jobs that stand open in the queue and that nothing is known of: after a start, those that are done.
-fn unknown_jobs<'a>(file: &'a Queue, view: &'a View, now: DateTime<Utc>) -> impl Iterator<Item = JobId> + 'a {
-    let open = file.entries().iter().filter(|entry| entry.state().is_some_and(|state| !state.is_done()));
+/// The jobs of these that nothing is known of: after a start, those that are done.
+fn unknown_jobs(ids: impl Iterator<Item = JobId>, view: &View, now: DateTime<Utc>) -> impl Iterator<Item = JobId> {
     let is_known = |id: &JobId| view.jobs.contains_key(id) || view.foreign.contains(id) || view.inbox.contains(id);
-    open.filter_map(Entry::id).filter(move |id| !is_known(id) && !id.is_expired(now))
+    ids.filter(move |id| !is_known(id) && !id.is_expired(now))
 }
 
 /// What to tell the cloud of a job whose entry is ahead of it.
-fn report(known: &LabJob, entry: &Entry, now: DateTime<Utc>) -> Option<Action> {
+fn report(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>) -> Option<Action> {
     let id = known.job.id;
+    let is_over_limit =
+        known.job.start_date.zip(settings.lost_after).is_some_and(|(start, limit)| now - start >= limit);
     if known.job.state.is_done() {
         return None;
     }
     match entry.state()? {
         State::Pending => None,
         State::Processing if known.response_date.is_some_and(|date| now - date >= RESPONSE_STABLE) => {
-            Some(Action::Return { id, is_last_try: false })
+            Some(Action::Return { id, is_last_try: is_over_limit })
         }
+        State::Processing if is_over_limit && known.response_date.is_none() => Some(Action::Lose(id)),
         State::Processing => {
             let (progress, message) = (entry.progress(), entry.message());
             let is_news = known.job.state == State::Pending
@@ -205,11 +226,13 @@ impl fmt::Display for Action {
             Self::Deliver(job) => write!(f, "deliver {}", job.id),
             Self::Publish(_) => f.write_str("publish status.json"),
             Self::Discard { inode } => write!(f, "discard displaced queue {inode}"),
+            Self::Restore(job) => write!(f, "restore the response of {}", job.id),
             Self::Prune => f.write_str("prune"),
             Self::Quarantine => f.write_str("quarantine status.json"),
             Self::Report { id, .. } => write!(f, "report {id}"),
             Self::Return { id, .. } => write!(f, "return {id}"),
             Self::Fail { id, .. } => write!(f, "fail {id}"),
+            Self::Lose(id) => write!(f, "lose {id}"),
             Self::Heartbeat { .. } => f.write_str("heartbeat"),
         }
     }

@@ -15,6 +15,10 @@ pub struct View {
     pub jobs: BTreeMap<JobId, LabJob>,
     /// Jobs that stand in the queue and that the cloud does not know: somebody's own.
     pub foreign: BTreeSet<JobId>,
+    /// The jobs whose request files were there when the queue was last found missing: what is known to have been in it.
+    pub requests: BTreeSet<JobId>,
+    /// Whether also jobs that are done are to be brought back where the lab has lost them.
+    pub wants_history: bool,
     /// The queue, as it was last read.
     pub status: QueueSeen,
     /// The queues that were displaced by newer ones and linger, by their inode's number.
@@ -77,6 +81,11 @@ impl View {
         if !job.state.is_behind(known.job.state) {
             known.job = job;
         }
+    }
+
+    /// Whether the lab is to have the job's files and entry, should they not be there.
+    pub(crate) fn wants(&self, known: &LabJob, now: DateTime<Utc>) -> bool {
+        (self.wants_history || !known.job.state.is_done()) && !known.job.id.is_expired(now)
     }
 
     /// Forgets a job that this lab does not have after all.

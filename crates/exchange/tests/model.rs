@@ -12,8 +12,8 @@
 
 #[path = "model/agent.rs"]
 mod agent;
-#[path = "model/invariants.rs"]
-mod invariants;
+#[path = "model/facts.rs"]
+mod facts;
 #[path = "model/script.rs"]
 mod script;
 #[path = "model/search.rs"]

@@ -2,16 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
-use bcrlapi_exchange::{Action, Entry, Queue, QueueSeen, View, plan, render_request};
+use bcrlapi_exchange::{Action, Entry, Queue, QueueSeen, Settings, View, plan, render_request};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
 fn now() -> DateTime<Utc> {
     id(0).request_date()
 }
 
-fn offset() -> FixedOffset {
-    "+09:00".parse().unwrap()
-}
+const SETTINGS: Settings = Settings { offset: FixedOffset::east_opt(9 * 3600).unwrap(), lost_after: None };
 
 fn id(number: u64) -> JobId {
     format!("018aef2c-7a00-7000-8000-{number:012}").parse().unwrap()
@@ -41,7 +39,7 @@ fn see(view: &mut View, text: &str, at: DateTime<Utc>) {
 }
 
 fn actions(view: &View) -> Vec<Action> {
-    plan(view, offset(), now())
+    plan(view, SETTINGS, now())
 }
 
 const PENDING: Option<&str> = Some("\"status\": \"pending\"");
@@ -54,7 +52,6 @@ fn a_quiet_lab_has_nothing_to_do() {
         (1, State::Pending, PENDING),
         (2, State::Processing, PROCESSING),
         (3, State::Done(Outcome::Succeeded), DONE),
-        (4, State::Done(Outcome::Failed), None),
     ]);
     assert_eq!(actions(&view), []);
 }
@@ -105,6 +102,14 @@ fn an_open_entry_that_nothing_is_known_of_is_asked_for() {
 }
 
 #[test]
+fn an_entry_that_somebody_removed_comes_back_also_if_its_job_is_done() {
+    let view = lab(&[(1, State::Done(Outcome::Failed), None), (2, State::Pending, PENDING)]);
+    let [Action::Publish(queue)] = &actions(&view)[..] else { panic!() };
+    assert_eq!(queue.entry(id(1)).unwrap().state(), Some(State::Done(Outcome::Failed)));
+    assert_eq!(queue.first_pending(), Some(id(2)));
+}
+
+#[test]
 fn an_entry_behind_the_cloud_is_put_forward_again() {
     for (cloud, entry) in [(State::Processing, PENDING), (State::Done(Outcome::Succeeded), PROCESSING)] {
         let [Action::Publish(queue)] = &actions(&lab(&[(1, cloud, entry)]))[..] else { panic!("{cloud:?}") };
@@ -130,7 +135,7 @@ fn the_cloud_is_told_what_the_queue_knows_more() {
 #[test]
 fn a_response_may_come_a_little_after_done_and_not_later() {
     let view = lab(&[(1, State::Processing, DONE)]);
-    let after = |seconds| plan(&view, offset(), now() + TimeDelta::seconds(seconds));
+    let after = |seconds| plan(&view, SETTINGS, now() + TimeDelta::seconds(seconds));
     assert_eq!(after(9), [Action::Return { id: id(1), is_last_try: false }]);
     assert_eq!(after(10), [Action::Return { id: id(1), is_last_try: true }]);
 }
@@ -139,7 +144,7 @@ fn a_response_may_come_a_little_after_done_and_not_later() {
 fn a_response_that_is_left_alone_for_a_minute_counts_as_done() {
     let mut view = lab(&[(1, State::Processing, PROCESSING)]);
     view.jobs.get_mut(&id(1)).unwrap().response_date = Some(now());
-    let after = |seconds| plan(&view, offset(), now() + TimeDelta::seconds(seconds));
+    let after = |seconds| plan(&view, SETTINGS, now() + TimeDelta::seconds(seconds));
     assert_eq!(after(59), [], "the program may still be writing");
     assert!(after(60).contains(&Action::Return { id: id(1), is_last_try: false }));
 }
@@ -155,13 +160,60 @@ fn a_queue_that_was_lost_does_not_make_a_program_run_again() {
 }
 
 #[test]
+fn a_queue_that_was_lost_is_made_again_with_the_jobs_that_are_done() {
+    let mut view = lab(&[(2, State::Pending, PENDING)]);
+    view.see_status(Ok(None), now());
+    view.requests = [id(1), id(2), id(3)].into();
+    view.foreign.insert(id(3));
+    assert_eq!(actions(&view), [Action::Ask(id(1))], "first it is found out what was in it");
+    view.learn(job(1, State::Done(Outcome::Succeeded)));
+    view.jobs.get_mut(&id(1)).unwrap().has_request = true;
+    let [Action::Publish(queue)] = &actions(&view)[..] else { panic!() };
+    let states = queue.entries().iter().map(|entry| (entry.id().unwrap(), entry.state().unwrap()));
+    assert_eq!(states.collect::<Vec<_>>(), [(id(1), State::Done(Outcome::Succeeded)), (id(2), State::Pending)]);
+}
+
+#[test]
+fn a_job_that_stays_in_processing_is_given_up_if_the_lab_says_when() {
+    let mut view = lab(&[(1, State::Processing, PROCESSING)]);
+    view.jobs.get_mut(&id(1)).unwrap().job.start_date = Some(now());
+    let after = |view: &View, hours| {
+        let settings = Settings { lost_after: Some(TimeDelta::hours(2)), ..SETTINGS };
+        let planned = plan(view, settings, now() + TimeDelta::hours(hours));
+        planned.into_iter().find(|action| !matches!(action, Action::Heartbeat { .. }))
+    };
+    assert_eq!(after(&view, 1), None);
+    assert_eq!(after(&view, 2), Some(Action::Lose(id(1))));
+    assert_eq!(
+        plan(&view, SETTINGS, now() + TimeDelta::hours(2)).len(),
+        1,
+        "the heartbeat: without a limit it may run for ever"
+    );
+    view.jobs.get_mut(&id(1)).unwrap().response_date = Some(now() + TimeDelta::hours(2));
+    assert_eq!(after(&view, 2), None, "its response is being written");
+    assert_eq!(after(&view, 3), Some(Action::Return { id: id(1), is_last_try: true }));
+}
+
+#[test]
+fn a_resync_brings_back_what_is_done_too() {
+    let mut view = lab(&[(1, State::Done(Outcome::Succeeded), None)]);
+    let done = view.jobs.get_mut(&id(1)).unwrap();
+    done.job.response = Some(done.job.request.clone());
+    done.has_request = false;
+    let done = done.job.clone();
+    assert_eq!(actions(&view), []);
+    view.wants_history = true;
+    assert_eq!(actions(&view), [Action::Deliver(done.clone()), Action::Restore(done)]);
+}
+
+#[test]
 fn a_missing_queue_is_made_and_a_broken_one_put_aside_in_time() {
     let mut view = lab(&[(1, State::Pending, PENDING)]);
     view.see_status(Ok(None), now());
     assert!(matches!(&actions(&view)[..], [Action::Publish(queue)] if queue.first_pending() == Some(id(1))));
     see(&mut view, "{\"jobs\": [", now() - TimeDelta::seconds(5));
     see(&mut view, "{\"jobs\": [{", now());
-    let after = |seconds| plan(&view, offset(), now() + TimeDelta::seconds(seconds));
+    let after = |seconds| plan(&view, SETTINGS, now() + TimeDelta::seconds(seconds));
     assert_eq!(after(9), [], "somebody is writing it, slowly");
     assert_eq!(after(10), [Action::Quarantine]);
 }
@@ -182,7 +234,7 @@ fn news_in_a_displaced_queue_comes_into_the_queue_and_then_it_goes() {
     assert!(view.displaced[&7].news.is_some(), "a look at half a file does not undo what a whole one has shown");
     view.settle_displaced();
     view.displaced.remove(&8);
-    let after = |seconds| plan(&view, offset(), now() + TimeDelta::seconds(seconds));
+    let after = |seconds| plan(&view, SETTINGS, now() + TimeDelta::seconds(seconds));
     assert!(!after(9).contains(&Action::Discard { inode: 7 }), "the script may still be writing");
     assert!(after(10).contains(&Action::Discard { inode: 7 }));
 }
@@ -220,6 +272,6 @@ fn a_heartbeat_counts_what_is_open() {
 #[test]
 fn no_body_can_put_fields_of_its_own_into_the_request_file() {
     for body in ["1, \"api\": \"other\"", "1}, {\"a\": 1", "", "{", "\u{feff}1"] {
-        assert!(render_request(&job(1, State::Pending), body.as_bytes(), offset()).is_err(), "{body}");
+        assert!(render_request(&job(1, State::Pending), body.as_bytes(), SETTINGS.offset).is_err(), "{body}");
     }
 }

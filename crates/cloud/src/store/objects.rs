@@ -1,27 +1,19 @@
 //! The two bodies of a job, in S3.
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::time::Duration;
-
-use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
-use aws_sdk_s3::primitives::{ByteStream, Length};
+use aws_sdk_s3::primitives::ByteStream;
 use bcrlapi_domain::{JobId, Payload};
 use bytes::Bytes;
+use tokio::io::AsyncRead;
 
 use super::JobStore;
 use crate::StoreError;
 
-/// How long an upload may take, over the time that its bytes take at the slowest rate that is waited for.
-const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
-const UPLOAD_BYTES_PER_S: u64 = 16 * 1024;
-
 /// Every key in the bucket, and the only place that makes them.
 #[derive(Clone, Copy)]
-enum Key {
+pub(super) enum Key {
     Request(JobId),
     Response(JobId),
 }
@@ -46,17 +38,14 @@ impl JobStore {
         self.get_object(Key::Response(id), id, expected).await
     }
 
-    /// Uploads a response from its file, without holding it in memory. S3 checks it against the SHA-256.
-    pub async fn put_response(&self, id: JobId, file: &File, payload: &Payload) -> Result<(), StoreError> {
-        // By this name every try of the SDK reads this very file from its start, whatever has become of its path.
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let body = ByteStream::read_from().path(path).length(Length::Exact(payload.size_bytes)).build().await;
-        let body = body.map_err(StoreError::unavailable("read the response file"))?;
-        let limit = UPLOAD_TIMEOUT + Duration::from_secs(payload.size_bytes / UPLOAD_BYTES_PER_S);
-        let timeouts = TimeoutConfig::builder().operation_timeout(limit).build();
-        let put = self.put_object(Key::Response(id), body, payload);
-        let put = put.customize().config_override(aws_sdk_s3::config::Builder::new().timeout_config(timeouts));
-        put.send().await.map(drop).map_err(StoreError::unavailable("upload a response"))
+    /// Opens a response's body, to be read without holding it in memory; otherwise as [`JobStore::read_response`].
+    pub async fn open_response(
+        &self,
+        id: JobId,
+        expected: &Payload,
+    ) -> Result<Option<impl AsyncRead + use<>>, StoreError> {
+        let body = self.open_object(Key::Response(id), id, expected).await?;
+        Ok(body.map(ByteStream::into_async_read))
     }
 
     pub(super) async fn put_request(&self, id: JobId, body: Bytes, payload: &Payload) -> Result<(), StoreError> {
@@ -64,12 +53,18 @@ impl JobStore {
         put.send().await.map(drop).map_err(StoreError::unavailable("write a request"))
     }
 
-    fn put_object(&self, key: Key, body: ByteStream, payload: &Payload) -> PutObjectFluentBuilder {
+    pub(super) fn put_object(&self, key: Key, body: ByteStream, payload: &Payload) -> PutObjectFluentBuilder {
         let put = self.s3.put_object().bucket(&self.bucket).key(key.to_string()).content_type("application/json");
         put.checksum_sha256(&payload.sha256).body(body)
     }
 
     async fn get_object(&self, key: Key, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {
+        let Some(body) = self.open_object(key, id, expected).await? else { return Ok(None) };
+        let body = body.collect().await.map_err(StoreError::unavailable("read an object to its end"))?;
+        Ok(Some(body.into_bytes()))
+    }
+
+    async fn open_object(&self, key: Key, id: JobId, expected: &Payload) -> Result<Option<ByteStream>, StoreError> {
         let object = match self.s3.get_object().bucket(&self.bucket).key(key.to_string()).send().await {
             Ok(object) => object,
             Err(error) if is_missing(&error) => return Ok(None),
@@ -80,8 +75,7 @@ impl JobStore {
             let what = format!("{key} has {size_bytes:?} bytes, its row says {}", expected.size_bytes);
             return Err(StoreError::Damaged { id, what });
         }
-        let body = object.body.collect().await.map_err(StoreError::unavailable("read an object to its end"))?;
-        Ok(Some(body.into_bytes()))
+        Ok(Some(object.body))
     }
 }
 

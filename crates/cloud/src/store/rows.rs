@@ -58,6 +58,19 @@ impl JobStore {
         Ok(jobs)
     }
 
+    /// All jobs that have not expired, whatever their state, and the errors of rows that are damaged. Reads the whole
+    /// table.
+    pub async fn all_jobs(&self, now: DateTime<Utc>) -> Result<Vec<Result<Job, StoreError>>, StoreError> {
+        let scan = self.dynamodb.scan().table_name(&self.table).filter_expression("pk >= :oldest");
+        let scan = scan.expression_attribute_values(":oldest", item::pk(JobId::earliest(now - RETENTION)));
+        let mut rows = scan.into_paginator().items().send();
+        let mut jobs = Vec::new();
+        while let Some(row) = rows.next().await {
+            jobs.extend(item::to_job(&row.map_err(StoreError::unavailable("read all jobs"))?).transpose());
+        }
+        Ok(jobs)
+    }
+
     /// Takes a job for the lab; `None` if it is done or gone. Taking it again gives it again.
     pub async fn take(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         let take = self.update(id).update_expression("SET inbox = :taken").condition_expression("inbox = :new");
@@ -101,7 +114,23 @@ impl JobStore {
     /// Records that the job has failed, and why. A done job stays as it is. Gives the job as it then is; `None` if
     /// there is no such job.
     pub async fn fail(&self, id: JobId, error: &str, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
-        let update = self.finish(id, Outcome::Failed, "#error = :error", now);
+        self.end(id, Outcome::Failed, error, now).await
+    }
+
+    /// Records that the lab never came back from the job. A done job stays as it is. Gives the job as it then is;
+    /// `None` if there is no such job.
+    pub async fn lose(&self, id: JobId, error: &str, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
+        self.end(id, Outcome::Lost, error, now).await
+    }
+
+    async fn end(
+        &self,
+        id: JobId,
+        outcome: Outcome,
+        error: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Job>, StoreError> {
+        let update = self.finish(id, outcome, "#error = :error", now);
         let update = update.expression_attribute_names("#error", "error");
         job_in(changed(update.expression_attribute_values(":error", text(error)).send().await)?)
     }

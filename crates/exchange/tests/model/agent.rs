@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State, Status};
-use bcrlapi_exchange::{Action, Entry, View, plan};
+use bcrlapi_exchange::promise::Publish;
+use bcrlapi_exchange::{Action, Entry, Settings, View, plan};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
 use crate::world::{Content, Fingerprint, Inbox, Mutation, Queue, Row, Step, World};
@@ -189,9 +190,14 @@ impl World {
     }
 
     fn plan(&mut self) {
-        let mut actions = plan(&self.view(false), OFFSET, now());
+        let view = self.view(false);
+        let mut actions = plan(&view, SETTINGS, now());
+        for action in &actions {
+            let Action::Publish(queue) = action else { continue };
+            assert_eq!(Publish { view: &view, queue, now: now() }.broken_rule(), None);
+        }
         if self.is(Mutation::EntryBeforeRequestFile) {
-            let hasty = plan(&self.view(true), OFFSET, now());
+            let hasty = plan(&self.view(true), SETTINGS, now());
             actions.retain(|action| !matches!(action, Action::Publish(_)));
             actions.extend(hasty.into_iter().filter(|action| matches!(action, Action::Publish(_))));
         }
@@ -209,7 +215,11 @@ impl World {
                     self.agent.publishing = Some(Publishing::Planned(to_small(&queue)));
                     continue;
                 }
-                Action::Fail { .. } | Action::Prune | Action::Heartbeat { .. } => {
+                Action::Fail { .. }
+                | Action::Lose(_)
+                | Action::Restore(_)
+                | Action::Prune
+                | Action::Heartbeat { .. } => {
                     unreachable!("no program of this world fails, and it is young")
                 }
             });
@@ -232,7 +242,10 @@ impl World {
         let age =
             |inode: Option<usize>| if inode.is_some_and(|inode| self.is_held(inode)) { now() } else { long_ago() };
         match &self.agent.seen {
-            None => view.see_status(Ok(None), now()),
+            None => {
+                view.requests = (0..self.requests.len()).filter(|&job| self.requests[job]).map(id).collect();
+                view.see_status(Ok(None), now());
+            }
             Some(Content::Whole(queue)) => view.see_status(Ok(Some(to_real(queue))), now()),
             Some(Content::Half) => view.see_status(bcrlapi_exchange::Queue::parse(b"").map(Some), age(self.status)),
         }
@@ -367,7 +380,7 @@ impl Row {
     }
 }
 
-const OFFSET: FixedOffset = FixedOffset::east_opt(0).unwrap();
+const SETTINGS: Settings = Settings { offset: FixedOffset::east_opt(0).unwrap(), lost_after: None };
 
 fn id(job: usize) -> JobId {
     format!("018aef2c-7a00-7000-8000-{job:012}").parse().unwrap()
@@ -394,8 +407,7 @@ fn real_job(job: usize, state: State) -> Job {
 fn to_real(queue: &Queue) -> bcrlapi_exchange::Queue {
     let mut real = bcrlapi_exchange::Queue::default();
     for &(job, status) in queue {
-        let state = Row { inbox: Inbox::Taken, status, is_canceled: false, has_response: false }.state();
-        real.push(Entry::new(&real_job(job, state), OFFSET));
+        real.push(Entry::new(&real_job(job, Row::with(status).state()), SETTINGS.offset));
     }
     real
 }

@@ -5,7 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
-use crate::invariants::{ALWAYS, AT_REST, NO_PROGRAM_RUNS_TWICE};
+use bcrlapi_exchange::promise::{ALWAYS, AT_REST, AT_REST_WITH_TURNS, FROM_STEP_TO_STEP, Facts, WITH_TURNS, broken};
+
 use crate::world::{Mutation, World};
 
 /// What is promised of a world's scripts.
@@ -45,6 +46,10 @@ pub fn explore(start: &World, promise: Promise) -> Report {
         }
         for step in world.steps() {
             let next = u32::try_from(origins.len()).unwrap();
+            if let Some(rule) = broken_on_the_way(&world, &step.world) {
+                let steps = [trace(&origins, number), vec![step.name]].concat();
+                return Report { states: seen.len(), depth, broken: Some((rule, steps)) };
+            }
             if let Entry::Vacant(vacant) = seen.entry(key(&step.world)) {
                 vacant.insert(next);
                 origins.push((number, step.name));
@@ -56,15 +61,22 @@ pub fn explore(start: &World, promise: Promise) -> Report {
 }
 
 fn broken_rule(world: &World, promise: Promise) -> Option<&'static str> {
-    let everything = promise == Promise::Everything;
-    let mut rules: Vec<_> = ALWAYS.to_vec();
-    if everything {
-        rules.push(NO_PROGRAM_RUNS_TWICE);
-    }
+    let takes_turns = promise == Promise::Everything;
+    let mut rules = ALWAYS.to_vec();
+    rules.extend(takes_turns.then_some(WITH_TURNS));
     if world.is_at_rest() {
-        rules.extend(if everything { &AT_REST[..] } else { &AT_REST[..1] });
+        rules.push(AT_REST);
+        rules.extend(AT_REST_WITH_TURNS.into_iter().filter(|_| takes_turns));
     }
-    rules.into_iter().find(|(_, holds)| !holds(world)).map(|(name, _)| name)
+    world.facts().find_map(|job| broken(&rules, &job))
+}
+
+fn broken_on_the_way(before: &World, after: &World) -> Option<&'static str> {
+    if before.rows == after.rows {
+        return None;
+    }
+    let pairs: Vec<(Facts, Facts)> = before.facts().zip(after.facts()).collect();
+    pairs.iter().find_map(|pair| broken(&FROM_STEP_TO_STEP, pair))
 }
 
 fn trace(origins: &[Origin], mut number: u32) -> Vec<String> {

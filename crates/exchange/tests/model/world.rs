@@ -109,6 +109,13 @@ pub struct Step {
     pub world: World,
 }
 
+impl Row {
+    /// A row that nobody has canceled, for a status word of a file.
+    pub fn with(status: Status) -> Self {
+        Self { inbox: Inbox::New, status, is_canceled: false, has_response: false }
+    }
+}
+
 impl World {
     pub fn new(kinds: &[Kind], budget: Budget) -> Self {
         Self {
@@ -154,8 +161,8 @@ impl World {
     fn caller_steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         if self.rows.len() < self.budget.jobs {
-            let row = Row { inbox: Inbox::New, status: Status::Pending, is_canceled: false, has_response: false };
-            steps.push(self.step(format!("caller: submits job {}", self.rows.len()), |world| world.rows.push(row)));
+            let submit = |world: &mut Self| world.rows.push(Row::with(Status::Pending));
+            steps.push(self.step(format!("caller: submits job {}", self.rows.len()), submit));
         }
         let is_told = |(job, row): (usize, &Row)| self.told[job] <= row.status;
         if self.budget.losses > 0

@@ -1,0 +1,152 @@
+//! What the agent promises, rule by rule and each with its name. The model, the random histories and the running agent
+//! are all held against these.
+
+use std::collections::BTreeSet;
+
+use bcrlapi_domain::{Outcome, State, Status};
+use chrono::{DateTime, Utc};
+
+use crate::{Entry, Queue, QueueSeen, View};
+
+/// A rule: its name, and whether it holds.
+pub type Rule<T> = (&'static str, fn(&T) -> bool);
+
+/// One job at one moment, seen from everywhere at once, as only a checker can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// What its row says; `None` if it has none.
+    pub row: Option<State>,
+    /// Whether its response is in the cloud.
+    pub has_response: bool,
+    /// Whether its request file is in the directory.
+    pub has_request: bool,
+    /// What its entry says; `None` if the queue has none, or says nothing that is understood.
+    pub entry: Option<State>,
+    /// How many entries it has.
+    pub entries: usize,
+    /// How far the APP server has brought it: what it has written to the end, and nobody else has written over.
+    pub told: Status,
+    /// How often its program was started.
+    pub runs: u32,
+}
+
+/// What holds at every moment.
+pub const ALWAYS: [Rule<Facts>; 4] = [
+    ("a pending entry has its request file", |job| job.entry != Some(State::Pending) || job.has_request),
+    ("a job that has succeeded has its response", |job| {
+        job.row != Some(State::Done(Outcome::Succeeded)) || job.has_response
+    }),
+    ("a canceled job never runs", |job| job.row != Some(State::Done(Outcome::Canceled)) || job.runs == 0),
+    ("a job is in the queue once", |job| job.entries <= 1),
+];
+
+/// What holds where one script is at work at a time, or all take the lock.
+pub const WITH_TURNS: Rule<Facts> = ("no program runs twice", |job| job.runs <= 1);
+
+/// What holds of one job from one moment to the next.
+pub const FROM_STEP_TO_STEP: [Rule<(Facts, Facts)>; 2] = [
+    ("a row never goes back", |(before, after)| {
+        before.row.is_none_or(|before| after.row.is_some_and(|after| !after.is_behind(before)))
+    }),
+    ("a done row stays as it is", |(before, after)| {
+        !before.row.is_some_and(State::is_done) || before.row == after.row && before.has_response == after.has_response
+    }),
+];
+
+/// What holds when nobody has anything left to do, whatever the scripts did.
+pub const AT_REST: Rule<Facts> =
+    ("an open job is in the queue", |job| job.row.is_none_or(State::is_done) || job.entry.is_some());
+
+/// What else holds then, where one script is at work at a time, or all take the lock.
+pub const AT_REST_WITH_TURNS: [Rule<Facts>; 2] = [
+    ("the cloud knows what the APP has said", |job| job.row.is_none_or(|row| row.status() >= job.told)),
+    ("the queue still says what the APP has said", |job| job.entry.is_none_or(|entry| entry.status() >= job.told)),
+];
+
+/// A queue that is about to be published.
+#[derive(Clone, Copy, Debug)]
+pub struct Publish<'a> {
+    /// What it was made from.
+    pub view: &'a View,
+    /// The queue.
+    pub queue: &'a Queue,
+    /// When it was made.
+    pub now: DateTime<Utc>,
+}
+
+/// A rule for publishes: its name, and whether it holds.
+pub type PublishRule = (&'static str, fn(&Publish<'_>) -> bool);
+
+/// What holds of every publish.
+pub const OF_A_PUBLISH: [PublishRule; 5] = [
+    ("a publish loses no entry before its week is over", loses_no_entry),
+    ("a publish keeps the order", keeps_the_order),
+    ("a publish moves no status back", moves_no_status_back),
+    ("a publish brings in only jobs that are taken and delivered", brings_in_only_delivered_jobs),
+    ("a publish makes no second entry of a job", makes_no_second_entry),
+];
+
+/// The first of these rules that does not hold.
+pub fn broken<T>(rules: &[Rule<T>], subject: &T) -> Option<&'static str> {
+    rules.iter().find(|(_, holds)| !holds(subject)).map(|(name, _)| *name)
+}
+
+impl<'a> Publish<'a> {
+    /// The first rule that it breaks.
+    pub fn broken_rule(&self) -> Option<&'static str> {
+        OF_A_PUBLISH.iter().find(|(_, holds)| !holds(self)).map(|(name, _)| *name)
+    }
+
+    /// The queue that is replaced, if there is one.
+    fn replaced(&self) -> Option<&'a Queue> {
+        match &self.view.status {
+            QueueSeen::Whole(queue) => Some(queue),
+            QueueSeen::Missing | QueueSeen::Broken { .. } => None,
+        }
+    }
+
+    /// Its entries whose week is not over.
+    fn lasting(&self) -> impl Iterator<Item = &'a Entry> {
+        let entries = self.replaced().map(Queue::entries).unwrap_or_default().iter();
+        entries.filter(|entry| entry.id().is_none_or(|id| !id.is_expired(self.now)))
+    }
+
+    /// What scripts wrote to queues that were displaced.
+    fn news(&self) -> impl Iterator<Item = &'a Queue> {
+        self.view.displaced.values().filter_map(|displaced| displaced.news.as_ref())
+    }
+}
+
+fn loses_no_entry(publish: &Publish<'_>) -> bool {
+    let is_nobodys = |entry: &&Entry| entry.id().is_none();
+    publish.lasting().filter_map(Entry::id).all(|id| publish.queue.entry(id).is_some())
+        && publish.queue.entries().iter().filter(is_nobodys).eq(publish.lasting().filter(is_nobodys))
+}
+
+fn keeps_the_order(publish: &Publish<'_>) -> bool {
+    let mut published = publish.queue.entries().iter().map(Entry::id);
+    publish.lasting().map(Entry::id).all(|id| published.any(|other| other == id))
+}
+
+fn moves_no_status_back(publish: &Publish<'_>) -> bool {
+    publish.queue.entries().iter().filter_map(Entry::id).all(|id| {
+        let state_in = |queue: &Queue| queue.entry(id)?.state();
+        let before = publish.replaced().into_iter().chain(publish.news()).filter_map(state_in).map(State::status).max();
+        state_in(publish.queue).is_none_or(|now| before.is_none_or(|before| now.status() >= before))
+    })
+}
+
+fn brings_in_only_delivered_jobs(publish: &Publish<'_>) -> bool {
+    publish.queue.entries().iter().filter_map(Entry::id).all(|id| {
+        let was_there = publish.replaced().into_iter().chain(publish.news()).any(|queue| queue.entry(id).is_some());
+        was_there || publish.view.jobs.get(&id).is_some_and(|known| known.has_request)
+    })
+}
+
+fn makes_no_second_entry(publish: &Publish<'_>) -> bool {
+    let surplus = |queue: &Queue| {
+        let ids: Vec<_> = queue.entries().iter().filter_map(Entry::id).collect();
+        ids.len() - BTreeSet::from_iter(&ids).len()
+    };
+    surplus(publish.queue) <= publish.replaced().map_or(0, surplus)
+}

@@ -1,0 +1,340 @@
+//! Rounds with real processes that are really killed: agent, scripts and workers on one directory.
+//!
+//! The normal tests play a few. `BCRLAPI_ROUNDS=500 cargo test --release -p bcrlapi-tests rounds -- --nocapture` plays that
+//! many of each kind; `BCRLAPI_HISTORY=20000` puts so many done jobs into the queue first. `BCRLAPI_TEST_SEED` repeats.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bcrlapi_domain::{Job, JobId, Owner, Payload, State, Status};
+use bcrlapi_exchange::promise::{
+    ALWAYS, AT_REST, AT_REST_WITH_TURNS, FROM_STEP_TO_STEP, Facts, Rule, WITH_TURNS, broken,
+};
+use bcrlapi_exchange::{Entry, Queue, layout};
+use bcrlapi_tests::{Cut, Process, System, cuttable_proxy, seed, setting};
+use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
+use fastrand::Rng;
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use uuid::{NoContext, Timestamp, Uuid};
+
+use crate::documents::{SHARED_DIRECTORY, blocks};
+
+const JOBS: usize = 20;
+/// The most kills and cuts of a round; it ends when its jobs are done.
+const BLOWS: usize = 10;
+/// How many rounds are played on one system, one after the other, and how many systems at once.
+const ROUNDS_A_SYSTEM: u64 = 10;
+const PARALLEL_SYSTEMS: usize = 3;
+/// A job whose `done` two scripts have lost between them is done after a minute; with a long queue all take their time.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Answers with what no other run answers, notes a digest of it first, and writes as carelessly as a script may.
+const PROGRAM: &str = r#"
+import base64, hashlib, json, os, pathlib, sys, time
+request_file, response_file = sys.argv[1:]
+request = json.load(open(request_file, encoding="utf-8"))
+runs = os.open(pathlib.Path(__file__).with_name("runs"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+answer = json.dumps({"uuid": request["uuid"], "payload": request["input"]["payload"], "run": [os.getpid(), time.time()]})
+digest = base64.b64encode(hashlib.sha256(answer.encode()).digest()).decode()
+os.write(runs, f"{request['uuid']} {digest}\n".encode())
+time.sleep(request["input"]["seconds"])
+open(response_file, "w", encoding="utf-8").write(answer)
+"#;
+
+/// Who serves the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cast {
+    /// Two plain cron scripts that overlap, and a worker.
+    Overlapping,
+    /// One plain cron script.
+    OneScript,
+    /// Two workers, and the script of `docs/shared-directory.md`, which takes the lock.
+    WithTheLock,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rounds_of_scripts_that_overlap() {
+    play(Cast::Overlapping).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rounds_of_one_script() {
+    play(Cast::OneScript).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rounds_with_the_lock() {
+    play(Cast::WithTheLock).await;
+}
+
+async fn play(cast: Cast) {
+    let (rounds, history, seed) = (setting("BCRLAPI_ROUNDS", 2), setting("BCRLAPI_HISTORY", 0), seed());
+    let places = Arc::new(Semaphore::new(PARALLEL_SYSTEMS));
+    let mut systems = JoinSet::new();
+    for first in (0..rounds).step_by(usize::try_from(ROUNDS_A_SYSTEM).unwrap()) {
+        let places = Arc::clone(&places);
+        let numbers = first..rounds.min(first + ROUNDS_A_SYSTEM);
+        systems.spawn(async move {
+            let _place = places.acquire().await.unwrap();
+            let lab = Lab::start(cast, history).await;
+            for number in numbers {
+                lab.play_round(number, Rng::with_seed(seed.wrapping_add(number))).await;
+            }
+        });
+    }
+    while let Some(played) = systems.join_next().await {
+        played.unwrap();
+    }
+}
+
+/// A system whose agent reaches its stores through connections that can be cut.
+struct Lab {
+    system: System,
+    cast: Cast,
+    history: Vec<JobId>,
+    proxies: [(&'static str, String); 2],
+    cuts: [Cut; 2],
+}
+
+impl Lab {
+    async fn start(cast: Cast, history: u64) -> Self {
+        let system = System::start().await;
+        let app = system.path("app");
+        fs::create_dir(&app).unwrap();
+        fs::write(app.join("main.py"), PROGRAM).unwrap();
+        fs::write(app.join("cron.py"), include_str!("../examples/app-server/cron.py")).unwrap();
+        let [locking] = blocks(SHARED_DIRECTORY, "python")[..] else { panic!("the document has one Python script") };
+        let shared = system.shared("").display().to_string();
+        let locking = locking.replace("/shared/bcrlapi", &shared).replace("main.py", "app/main.py");
+        fs::write(app.join("locking.py"), locking).unwrap();
+        let history = write_history(&system, history).await;
+        let environment: BTreeMap<_, _> = system.stack().environment().into_iter().collect();
+        let [dynamodb, s3] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_S3"];
+        let (to_dynamodb, cut_dynamodb) = cuttable_proxy(&environment[dynamodb]).await;
+        let (to_s3, cut_s3) = cuttable_proxy(&environment[s3]).await;
+        Self { system, cast, history, proxies: [(dynamodb, to_dynamodb), (s3, to_s3)], cuts: [cut_dynamodb, cut_s3] }
+    }
+
+    fn start_agent(&self) -> Process {
+        let environment = self.proxies.each_ref().map(|(name, url)| (*name, url.as_str()));
+        self.system.start_agent_with(&environment)
+    }
+
+    /// All who serve the queue; they end when the file `over` comes.
+    fn start_cast(&self) -> Vec<Process> {
+        let script = |name: &str| {
+            let program = format!("while [ ! -e over ]; do python3 app/{name} \"$0\"; sleep 0.02; done");
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &program]).arg(self.system.shared("")).current_dir(self.system.path(""));
+            Process::start(&mut shell, &self.system.path(""))
+        };
+        let worker = || {
+            let mut worker = self.system.command("bcrlapi-worker");
+            Process::start(worker.args(["--", "python3", "app/main.py"]), &self.system.path(""))
+        };
+        match self.cast {
+            Cast::Overlapping => vec![script("cron.py"), script("cron.py"), worker()],
+            Cast::OneScript => vec![script("cron.py")],
+            Cast::WithTheLock => vec![script("locking.py"), worker(), worker()],
+        }
+    }
+
+    async fn play_round(&self, number: u64, mut random: Rng) {
+        let (started, seed) = (Instant::now(), random.get_seed());
+        let _ = fs::remove_file(self.system.path("over"));
+        let mut agent = Some(self.start_agent());
+        let cast = self.start_cast();
+        let jobs = self.submit(&mut random).await;
+        let mut watch = Watch::new(self, &jobs);
+        let (mut kills, mut cuts) = (0, 0);
+        while !watch.look().await {
+            assert!(started.elapsed() < PATIENCE, "round {number}: not all is done: {:?}", watch.facts);
+            if kills + cuts == BLOWS {
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+            // Not a wait for anything: the moments of kills and cuts, and their lengths, are to be random ones.
+            sleep(Duration::from_millis(random.u64(0..500))).await;
+            if random.bool() {
+                kills += 1;
+                agent.take().unwrap().kill();
+                sleep(Duration::from_millis(random.u64(0..300))).await;
+                agent = Some(self.start_agent());
+            } else {
+                cuts += 1;
+                let cut = &self.cuts[random.usize(0..2)];
+                cut.cut();
+                sleep(Duration::from_millis(random.u64(0..300))).await;
+                cut.mend();
+            }
+        }
+        fs::write(self.system.path("over"), "").unwrap();
+        for process in cast {
+            if process.is_a("bcrlapi-worker") {
+                process.terminate()
+            } else {
+                process.wait()
+            };
+        }
+        while let Err(trouble) = watch.has_come_to_rest().await {
+            assert!(started.elapsed() < PATIENCE, "round {number} does not come to rest: {trouble}");
+            sleep(Duration::from_millis(50)).await;
+        }
+        let runs = watch.assert_results().await;
+        let took = started.elapsed().as_secs_f64();
+        let cast = self.cast;
+        eprintln!("{cast:?} {number}: seed {seed}, {JOBS} jobs, {runs} runs, {kills} kills, {cuts} cuts, {took:.1} s");
+    }
+
+    async fn submit(&self, random: &mut Rng) -> Vec<(JobId, String)> {
+        let mut jobs = Vec::new();
+        for number in 0..JOBS {
+            let payload = format!("job {number}, {}", random.u32(..));
+            let input = json!({"seconds": random.f64() * random.f64() * 0.3, "payload": payload});
+            jobs.push((self.system.submit("mock", &input).await.uuid, payload));
+            sleep(Duration::from_millis(random.u64(0..30))).await;
+        }
+        jobs
+    }
+}
+
+/// What is known of a round's jobs, looked at again and again.
+struct Watch<'a> {
+    lab: &'a Lab,
+    jobs: &'a [(JobId, String)],
+    facts: BTreeMap<JobId, Facts>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(lab: &'a Lab, jobs: &'a [(JobId, String)]) -> Self {
+        Self { lab, jobs, facts: BTreeMap::new() }
+    }
+
+    /// Looks at everything once, and holds it against the promise; says whether all jobs are done.
+    async fn look(&mut self) -> bool {
+        let mut rules = ALWAYS.to_vec();
+        rules.extend((self.lab.cast != Cast::Overlapping).then_some(WITH_TURNS));
+        for (id, facts) in self.see(self.lab.system.queue().as_ref()).await {
+            let trouble = broken(&rules, &facts);
+            assert_eq!(trouble, None, "job {id}: {facts:?}");
+            if let Some(before) = self.facts.insert(id, facts) {
+                let trouble = broken(&FROM_STEP_TO_STEP, &(before, facts));
+                assert_eq!(trouble, None, "job {id}: {before:?}, then {facts:?}");
+            }
+        }
+        self.facts.values().all(|job| job.row.is_some_and(State::is_done))
+    }
+
+    /// All that can be seen of each job. First the row and then what it speaks of, first the entry and then its request.
+    async fn see(&self, queue: Option<&Queue>) -> Vec<(JobId, Facts)> {
+        let (system, runs) = (&self.lab.system, self.runs());
+        let mut seen = Vec::new();
+        for (id, _) in self.jobs {
+            let row = system.stack().store().job(*id).await.unwrap().unwrap();
+            let has_response = match &row.response {
+                Some(payload) => system.stack().store().read_response(*id, payload).await.unwrap().is_some(),
+                None => false,
+            };
+            let facts = Facts {
+                row: Some(row.state),
+                has_response,
+                has_request: system.shared(&layout::request(*id)).exists(),
+                entry: queue.and_then(|queue| queue.entry(*id)?.state()),
+                entries: queue
+                    .map_or(0, |queue| queue.entries().iter().filter(|entry| entry.id() == Some(*id)).count()),
+                told: Status::Pending,
+                runs: runs.get(id).map_or(0, Vec::len).try_into().unwrap(),
+            };
+            seen.push((*id, facts));
+        }
+        seen
+    }
+
+    /// The digests of what the programs wrote, by job, in the order of their starts.
+    fn runs(&self) -> BTreeMap<JobId, Vec<String>> {
+        let log = fs::read_to_string(self.lab.system.path("app/runs")).unwrap_or_default();
+        let mut runs: BTreeMap<JobId, Vec<String>> = BTreeMap::new();
+        for (uuid, digest) in log.lines().filter_map(|line| line.split_once(' ')) {
+            runs.entry(uuid.parse().unwrap()).or_default().push(digest.to_owned());
+        }
+        runs
+    }
+
+    /// Nobody has anything left to do: the queue has every job, in its order and done, those of before as well.
+    async fn has_come_to_rest(&mut self) -> Result<(), String> {
+        self.look().await;
+        let Some(queue) = self.lab.system.queue() else { return Err("no queue can be read".to_owned()) };
+        let rules: Vec<Rule<Facts>> = [&[AT_REST][..], &AT_REST_WITH_TURNS].concat();
+        for (id, mut facts) in self.see(Some(&queue)).await {
+            facts.told = Status::Done;
+            if let Some(rule) = broken(&rules, &facts).or(facts.entry.is_none().then_some("it is in the queue")) {
+                return Err(format!("job {id}: {rule}: {facts:?}"));
+            }
+        }
+        let known = |id: &JobId| self.lab.history.contains(id) || self.jobs.iter().any(|(job, _)| job == id);
+        let order: Vec<JobId> = queue.entries().iter().filter_map(Entry::id).filter(known).collect();
+        let expected = self.lab.history.iter().copied().chain(self.jobs.iter().map(|(id, _)| *id));
+        if order.iter().copied().eq(expected) { Ok(()) } else { Err(format!("the order is {order:?}")) }
+    }
+
+    /// Every result is what one of the job's own runs has written; counts the runs.
+    async fn assert_results(&self) -> usize {
+        let (client, runs) = (self.lab.system.client(), self.runs());
+        let mut count = 0;
+        for (id, payload) in self.jobs {
+            let job = client.job(*id).await.unwrap();
+            assert!(job.has_succeeded(), "job {id}: {:?}", job.error);
+            let result = client.result(*id).await.unwrap();
+            let digest = bcrlapi_tests::sha256(&result);
+            assert!(runs[id].contains(&digest), "job {id}: no run has written {}", String::from_utf8_lossy(&result));
+            let result: Value = serde_json::from_slice(&result).unwrap();
+            assert_eq!((&result["uuid"], &result["payload"]), (&json!(id), &json!(payload)));
+            count += runs[id].len();
+        }
+        count
+    }
+}
+
+/// Writes this many done jobs into the cloud and the lab, oldest first.
+async fn write_history(system: &System, jobs: u64) -> Vec<JobId> {
+    const PARALLEL_WRITES: usize = 32;
+    let begin = Utc::now() - TimeDelta::days(2);
+    let dates = (0..jobs).map(|second| begin + TimeDelta::seconds(i64::try_from(second).unwrap()));
+    let mut queue = Queue::default();
+    let jobs: Vec<Job> = dates.map(past_job).collect();
+    for job in &jobs {
+        let mut entry = Queue::default();
+        entry.push(Entry::new(job, FixedOffset::east_opt(9 * 3600).unwrap()));
+        entry.advance(job.id, State::Done(bcrlapi_domain::Outcome::Failed), Some("long ago"));
+        queue.push(entry.entries()[0].clone());
+    }
+    let write = |job: &Job| {
+        let (store, job) = (system.stack().store().clone(), job.clone());
+        let request = system.shared(&layout::request(job.id));
+        async move {
+            store.submit(&job, "{}".into()).await.unwrap();
+            store.fail(job.id, "long ago", Utc::now()).await.unwrap();
+            fs::write(request, "{}").unwrap();
+        }
+    };
+    if !jobs.is_empty() {
+        fs::create_dir_all(system.shared(layout::REQUEST_DIR)).unwrap();
+        stream::iter(&jobs).map(write).buffer_unordered(PARALLEL_WRITES).collect::<Vec<()>>().await;
+        fs::write(system.shared(layout::STATUS), queue.render()).unwrap();
+    }
+    jobs.iter().map(|job| job.id).collect()
+}
+
+fn past_job(date: DateTime<Utc>) -> Job {
+    let date = Timestamp::from_unix(NoContext, date.timestamp().unsigned_abs(), 0);
+    let payload = Payload { size_bytes: 2, sha256: "RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=".to_owned() };
+    let owner = Owner::from_identity("1", "AIDA").unwrap();
+    Job::requested(Uuid::new_v7(date).try_into().unwrap(), "mock".parse().unwrap(), owner, payload)
+}
