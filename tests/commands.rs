@@ -249,7 +249,7 @@ async fn the_worker_says_why_a_program_failed() {
         ("exit 3", "exited with code 3"),
         ("kill -9 $$", "ended by signal 9"),
         ("yes too much | head -c 100000 >&2; echo the reason >&2; exit 1", "the reason"),
-        ("sleep 60 & echo a child holds stderr >&2; exit 1", "a child holds stderr"),
+        ("sleep 60 > /dev/null & echo a child holds stderr >&2; exit 1", "a child holds stderr"),
     ] {
         let job = system.submit("mock", &json!({})).await;
         until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();

@@ -9,3 +9,4 @@ mod documents;
 mod lab;
 mod rounds;
 mod store;
+mod wire;

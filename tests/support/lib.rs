@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "the test harness shows it where a test fails")]
 
 mod binaries;
+mod faults;
 mod process;
 mod proxy;
 mod request;
@@ -9,6 +10,7 @@ mod settings;
 mod system;
 
 pub use binaries::binary;
+pub use faults::{Fate, Faults};
 pub use process::Process;
 pub use proxy::{Cut, cuttable_proxy, slow_proxy};
 pub use request::{Reply, Request, sha256};
