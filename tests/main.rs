@@ -8,5 +8,6 @@ mod definition;
 mod documents;
 mod lab;
 mod rounds;
+mod signature;
 mod store;
 mod wire;

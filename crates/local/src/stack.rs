@@ -16,6 +16,7 @@ mod signature;
 mod stores;
 
 pub use principals::Principal;
+pub use signature::Authorizer;
 use stores::Stores;
 
 /// The region that everything here pretends to be in.

@@ -9,6 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::serve::ListenerExt;
+use bcrlapi::Signer;
 use bcrlapi_api::{Problem, ProblemKind, Route};
 use bcrlapi_cloud::JobStore;
 use bcrlapi_common::problem_response;
@@ -17,7 +18,7 @@ use http_body_util::LengthLimitError;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Principal, event, signature};
+use super::{Authorizer, Principal, REGION, event};
 
 /// The largest body that passes. Source: API Gateway quotas, "Payload size".
 const BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
@@ -65,7 +66,8 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let body = to_bytes(body, BODY_MAX_BYTES).await.map_err(unreadable)?;
         let forbidden = |reason: &str| Problem::new(ProblemKind::Forbidden, reason);
-        let caller = signature::check(&self.principals, &parts, &body, Utc::now()).map_err(forbidden)?;
+        let authorizer = Authorizer { principals: &self.principals, region: REGION, service: Signer::SERVICE };
+        let caller = authorizer.authorize(&parts, &body, Utc::now()).map_err(forbidden)?;
         if !event::has_usable_host(&parts) {
             return Err(forbidden("the host header names no host"));
         }

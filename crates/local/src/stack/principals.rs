@@ -23,6 +23,9 @@ pub struct Principal {
     pub access_key_id: String,
     /// The secret of the keys.
     pub secret_access_key: String,
+    /// The token that goes with the keys where they are those of a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<String>,
 }
 
 impl Principal {
@@ -31,7 +34,13 @@ impl Principal {
 
     /// The keys, as AWS SDKs take them.
     pub fn credentials(&self) -> Credentials {
-        Credentials::new(&self.access_key_id, &self.secret_access_key, None, None, "bcrlapi-local")
+        Credentials::new(
+            &self.access_key_id,
+            &self.secret_access_key,
+            self.session_token.clone(),
+            None,
+            "bcrlapi-local",
+        )
     }
 
     fn invent(name: &str) -> Self {
@@ -45,6 +54,7 @@ impl Principal {
             user_arn: format!("arn:aws:iam::{}:user/{name}", Self::ACCOUNT_ID),
             access_key_id: id("AKIA"),
             secret_access_key: random()[..40].to_owned(),
+            session_token: None,
         }
     }
 }

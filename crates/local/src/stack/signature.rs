@@ -1,91 +1,159 @@
-//! Checking SigV4 as API Gateway does: sign the request again with the caller's secret, and compare.
+//! Checking SigV4 as API Gateway's IAM authorizer does. The canonical request is written here by the published rules,
+//! and not by the crate that our client signs with: one mistake is not made on both sides.
+//!
+//! A signature stands in the `authorization` header. One in the query (a presigned URL) is refused: API Gateway would
+//! take it, but no caller needs it, and its parameters would go on to functions that know none of them.
+//! Source: AWS Identity and Access Management, "Create a signed AWS API request".
 
-use std::time::SystemTime;
-
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4::SigningParams;
-use bcrlapi::Signer;
+use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
+use http::{HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode};
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Principal, REGION};
+use super::Principal;
 
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// How far the caller's clock may be off. Source: API Gateway's answer "Signature expired".
 const CLOCK_SKEW_MAX: TimeDelta = TimeDelta::minutes(5);
 const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 const DATE: &str = "x-amz-date";
+const BODY_SHA256: &str = "x-amz-content-sha256";
+const SESSION_TOKEN: &str = "x-amz-security-token";
+/// All bytes that are encoded in a query; in a path the slash is not.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
+
+/// Decides who has signed a request to one service in one region.
+#[derive(Clone, Copy, Debug)]
+pub struct Authorizer<'a> {
+    /// Everybody who has keys.
+    pub principals: &'a [Principal],
+    /// The region that is signed for.
+    pub region: &'a str,
+    /// The service that is signed for.
+    pub service: &'a str,
+}
 
 /// What the caller claims in the `authorization` header.
 struct Claim<'a> {
     access_key_id: &'a str,
     scope: &'a str,
-    signed_headers: Vec<&'a str>,
+    signed_headers: &'a str,
     signature: &'a str,
 }
 
-/// Who has signed this request; or why nobody has, in words for the caller.
-pub(super) fn check<'a>(
-    principals: &'a [Principal],
-    request: &Parts,
-    body: &[u8],
-    now: DateTime<Utc>,
-) -> Result<&'a Principal, &'static str> {
-    let header = header(request, AUTHORIZATION.as_str())?.ok_or("the request is not signed; sign it with SigV4")?;
-    let claim = Claim::parse(header).ok_or("the authorization header is not of SigV4's form")?;
-    let date = header_date(request)?;
-    if (now - date).abs() > CLOCK_SKEW_MAX {
-        return Err("the signature's date is more than 5 minutes off; set the clock");
-    }
-    if claim.scope != format!("{}/{REGION}/{}/aws4_request", date.format("%Y%m%d"), Signer::SERVICE) {
-        return Err("the signature is for another date, region or service");
-    }
-    let known = principals.iter().find(|principal| principal.access_key_id == claim.access_key_id);
-    let principal = known.ok_or("the access key is not known here")?;
-    let expected = sign_again(principal, request, &claim.signed_headers, body, date.into())
-        .ok_or("the request cannot be signed as it is written")?;
-    if bool::from(expected.as_bytes().ct_eq(claim.signature.as_bytes())) {
-        Ok(principal)
-    } else {
-        Err("the signature does not match; check the secret key and what is signed")
+impl<'a> Authorizer<'a> {
+    /// Who has signed this request; or why nobody has, in words for the caller.
+    pub fn authorize(&self, request: &Parts, body: &[u8], now: DateTime<Utc>) -> Result<&'a Principal, &'static str> {
+        let header = header(request, AUTHORIZATION.as_str())?.ok_or("the request is not signed; sign it with SigV4")?;
+        let claim = Claim::parse(header).ok_or("the authorization header is not of SigV4's form")?;
+        let date = header_date(request)?;
+        if (now - date).abs() > CLOCK_SKEW_MAX {
+            return Err("the signature's date is more than 5 minutes off; set the clock");
+        }
+        if claim.scope != format!("{}/{}/{}/aws4_request", date.format("%Y%m%d"), self.region, self.service) {
+            return Err("the signature is for another date, region or service");
+        }
+        let known = self.principals.iter().find(|principal| principal.access_key_id == claim.access_key_id);
+        let principal = known.ok_or("the access key is not known here")?;
+        if self::header(request, SESSION_TOKEN)? != principal.session_token.as_deref() {
+            return Err("the session token is not that of the access key");
+        }
+        let key = generate_signing_key(&principal.secret_access_key, date.into(), self.region, self.service);
+        let is_signed = canonical_requests(request, claim.signed_headers, body)?.iter().any(|canonical| {
+            let to_sign =
+                [ALGORITHM, &date.format(DATE_FORMAT).to_string(), claim.scope, &sha256(canonical.as_bytes())];
+            let expected = calculate_signature(&key, to_sign.join("\n").as_bytes());
+            expected.as_bytes().ct_eq(claim.signature.as_bytes()).into()
+        });
+        is_signed.then_some(principal).ok_or("the signature does not match; check the secret key and what is signed")
     }
 }
 
 impl<'a> Claim<'a> {
     fn parse(header: &'a str) -> Option<Self> {
-        let fields: Vec<_> = header.strip_prefix("AWS4-HMAC-SHA256 ")?.split(',').map(str::trim).collect();
+        let fields: Vec<_> = header.strip_prefix(ALGORITHM)?.strip_prefix(' ')?.split(',').map(str::trim).collect();
         let [credential, signed_headers, signature] = fields.as_slice() else { return None };
         let (access_key_id, scope) = credential.strip_prefix("Credential=")?.split_once('/')?;
-        let signed_headers: Vec<_> = signed_headers.strip_prefix("SignedHeaders=")?.split(';').collect();
-        let covers_the_target = [HOST.as_str(), DATE].iter().all(|name| signed_headers.contains(name));
+        let signed_headers = signed_headers.strip_prefix("SignedHeaders=")?;
         let signature = signature.strip_prefix("Signature=")?;
-        covers_the_target.then_some(Self { access_key_id, scope, signed_headers, signature })
+        Some(Self { access_key_id, scope, signed_headers, signature })
     }
 }
 
-fn sign_again(
-    principal: &Principal,
-    request: &Parts,
-    signed_headers: &[&str],
-    body: &[u8],
-    date: SystemTime,
-) -> Option<String> {
-    let identity = principal.credentials().into();
-    let mut settings = SigningSettings::default();
-    settings.excluded_headers = None;
-    let params = SigningParams::builder().identity(&identity).region(REGION).name(Signer::SERVICE).time(date);
-    let params = params.settings(settings).build().ok()?.into();
-    let mut headers = Vec::new();
-    for name in signed_headers {
-        for value in request.headers.get_all(*name) {
-            headers.push((*name, value.to_str().ok()?));
+/// The texts of which one must have been signed. They differ in the query: the rules want each name and value decoded
+/// and encoded anew, but botocore takes the query of a URL as it is written. No two queries of different meaning have a
+/// text in common.
+fn canonical_requests(request: &Parts, signed_headers: &str, body: &[u8]) -> Result<[String; 2], &'static str> {
+    let method = request.method.as_str();
+    let path = canonical_path(request.uri.path());
+    let headers = canonical_headers(request, signed_headers)?;
+    let body_sha256 = sha256(body);
+    if header(request, BODY_SHA256)?.is_some_and(|claimed| claimed != body_sha256) {
+        return Err("the x-amz-content-sha256 header is not the SHA-256 of the body");
+    }
+    let query = request.uri.query().unwrap_or_default();
+    Ok([canonical_query(query, encoded_anew), canonical_query(query, str::to_owned)]
+        .map(|query| [method, &path, &query, &headers, signed_headers, &body_sha256].join("\n")))
+}
+
+/// Without empty and dot segments, and encoded once more than it was sent.
+fn canonical_path(path: &str) -> String {
+    let mut segments = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment),
         }
     }
-    let url = format!("http://{}{}", header(request, HOST.as_str()).ok()??, request.uri.path_and_query()?);
-    let signable =
-        SignableRequest::new(request.method.as_str(), url, headers.into_iter(), SignableBody::Bytes(body)).ok()?;
-    Some(sign(signable, &params).ok()?.signature().to_owned())
+    let end = if path.ends_with('/') && !segments.is_empty() { "/" } else { "" };
+    utf8_percent_encode(&format!("/{}{end}", segments.join("/")), RESERVED_IN_PATH).to_string()
+}
+
+/// Sorted by names, then by values.
+fn canonical_query(query: &str, form: fn(&str) -> String) -> String {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut pairs: Vec<_> = pairs.map(|(name, value)| (form(name), form(value))).collect();
+    pairs.sort();
+    let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join("&")
+}
+
+fn encoded_anew(part: &str) -> String {
+    // Functions read a plus as a space; a plus that is meant is sent as %2B.
+    let decoded: Vec<u8> = percent_decode_str(&part.replace('+', " ")).collect();
+    percent_encode(&decoded, RESERVED).to_string()
+}
+
+/// A line for each signed header. The host must be signed, and all that is for AWS.
+fn canonical_headers(request: &Parts, signed_headers: &str) -> Result<String, &'static str> {
+    header(request, HOST.as_str())?.ok_or("the request names no host")?;
+    let names: Vec<_> = signed_headers.split(';').collect();
+    if !names.is_sorted_by(|a, b| a < b) || signed_headers.contains(|letter: char| letter.is_ascii_uppercase()) {
+        return Err("the names in SignedHeaders must be in lower case, sorted, and no name twice");
+    }
+    let for_aws = request.headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
+    if for_aws.chain([HOST.as_str()]).any(|name| !names.contains(&name)) {
+        return Err("SignedHeaders must name host and each x-amz- header");
+    }
+    names.into_iter().map(|name| canonical_header(request, name)).collect()
+}
+
+fn canonical_header(request: &Parts, name: &str) -> Result<String, &'static str> {
+    let mut values = Vec::new();
+    for value in request.headers.get_all(name) {
+        values.push(readable(value)?.split_ascii_whitespace().collect::<Vec<_>>().join(" "));
+    }
+    if values.is_empty() {
+        return Err("SignedHeaders names a header that is not there");
+    }
+    Ok(format!("{name}:{}\n", values.join(",")))
 }
 
 fn header_date(request: &Parts) -> Result<DateTime<Utc>, &'static str> {
@@ -97,8 +165,15 @@ fn header_date(request: &Parts) -> Result<DateTime<Utc>, &'static str> {
 fn header<'a>(request: &'a Parts, name: &str) -> Result<Option<&'a str>, &'static str> {
     let mut values = request.headers.get_all(name).iter();
     match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| "a signed header is not readable text"),
-        (Some(_), Some(_)) => Err("a header of the signature comes twice"),
+        (value, None) => value.map(readable).transpose(),
+        _ => Err("a header of the signature comes twice"),
     }
+}
+
+fn readable(value: &HeaderValue) -> Result<&str, &'static str> {
+    str::from_utf8(value.as_bytes()).map_err(|_| "a signed header is not readable text")
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
