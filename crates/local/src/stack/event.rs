@@ -14,6 +14,8 @@ use url::Url;
 
 use super::Principal;
 
+/// The largest event that a function is handed, as JSON. Source: Lambda quotas, "Invocation payload".
+pub(super) const EVENT_MAX_BYTES: usize = 6 * 1024 * 1024;
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Which route a path belongs to, and its parameters.
@@ -36,14 +38,14 @@ pub(super) fn has_usable_host(parts: &Parts) -> bool {
     Url::parse(&format!("http://{host}{}", parts.uri.path())).is_ok()
 }
 
-/// The request that a function gets, with the caller's identity filled in.
+/// The request that a function gets, with the caller's identity filled in; none where Lambda would not take the event.
 pub(super) fn to_lambda_request(
     parts: Parts,
     body: Vec<u8>,
     matched: Matched,
     caller: &Principal,
     request_id: &str,
-) -> Request {
+) -> Option<Request> {
     let path = parts.uri.path().to_owned();
     let mut event = ApiGatewayProxyRequest::default();
     event.resource = Some(matched.template.to_owned());
@@ -67,10 +69,23 @@ pub(super) fn to_lambda_request(
 
     event.multi_value_headers = parts.headers;
     event.multi_value_headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let body = String::from_utf8(body).map_or_else(|error| Body::Binary(error.into_bytes()), Body::Text);
+    if serde_json::to_vec(&event).ok()?.len() + encoded_bytes(&body)? > EVENT_MAX_BYTES {
+        return None;
+    }
     let mut request = Request::from(LambdaRequest::ApiGatewayV1(event));
     // Set here and not in the event, where bytes that are no text would first have to become base64 and back.
-    *request.body_mut() = String::from_utf8(body).map_or_else(|error| Body::Binary(error.into_bytes()), Body::Text);
-    request
+    *request.body_mut() = body;
+    Some(request)
+}
+
+/// How many bytes the body takes as a string in the event.
+fn encoded_bytes(body: &Body) -> Option<usize> {
+    match body {
+        Body::Text(text) => Some(serde_json::to_vec(text).ok()?.len()),
+        Body::Binary(bytes) => Some(bytes.len().div_ceil(3) * 4),
+        _ => Some(0),
+    }
 }
 
 fn fit(template: &str, path: &str) -> Option<HashMap<String, String>> {

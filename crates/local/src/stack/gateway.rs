@@ -18,6 +18,7 @@ use http_body_util::LengthLimitError;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::event::EVENT_MAX_BYTES;
 use super::{Authorizer, Principal, REGION, event};
 
 /// The largest body that passes. Source: API Gateway quotas, "Payload size".
@@ -76,7 +77,10 @@ impl Gateway {
             let detail = format!("{} is not a method of {}", parts.method, matched.template);
             Problem::new(ProblemKind::MethodNotAllowed, detail)
         })?;
-        let request = event::to_lambda_request(parts, body.into(), matched, caller, request_id);
+        let request = event::to_lambda_request(parts, body.into(), matched, caller, request_id).ok_or_else(|| {
+            let detail = format!("the request takes over {EVENT_MAX_BYTES} bytes with its body as a JSON string");
+            Problem::new(ProblemKind::RequestTooLarge, detail)
+        })?;
         Ok(match route {
             Route::Submit => bcrlapi_submit::handle(&self.functions.submit, request).await,
             Route::Status => bcrlapi_status::handle(&self.functions.store, request, Utc::now()).await,
