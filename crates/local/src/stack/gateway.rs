@@ -72,6 +72,7 @@ impl Gateway {
         if !event::has_usable_host(&parts) {
             return Err(forbidden("the host header names no host"));
         }
+        // 403 and not 404, as API Gateway answers ("Missing Authentication Token") where it knows no resource.
         let matched = event::match_path(parts.uri.path()).ok_or_else(|| forbidden("the API has no such path"))?;
         let route = Route::find(&parts.method, matched.template).ok_or_else(|| {
             let detail = format!("{} is not a method of {}", parts.method, matched.template);

@@ -49,8 +49,9 @@ struct Claim<'a> {
 impl<'a> Authorizer<'a> {
     /// Who has signed this request; or why nobody has, in words for the caller.
     pub fn authorize(&self, request: &Parts, body: &[u8], now: DateTime<Utc>) -> Result<&'a Principal, &'static str> {
-        let header = header(request, AUTHORIZATION.as_str())?.ok_or("the request is not signed; sign it with SigV4")?;
-        let claim = Claim::parse(header).ok_or("the authorization header is not of SigV4's form")?;
+        let authorization = header(request, AUTHORIZATION.as_str())?;
+        let authorization = authorization.ok_or("the request is not signed; sign it with SigV4")?;
+        let claim = Claim::parse(authorization).ok_or("the authorization header is not of SigV4's form")?;
         let date = header_date(request)?;
         if (now - date).abs() > CLOCK_SKEW_MAX {
             return Err("the signature's date is more than 5 minutes off; set the clock");
@@ -60,14 +61,14 @@ impl<'a> Authorizer<'a> {
         }
         let known = self.principals.iter().find(|principal| principal.access_key_id == claim.access_key_id);
         let principal = known.ok_or("the access key is not known here")?;
-        if self::header(request, SESSION_TOKEN)? != principal.session_token.as_deref() {
+        if header(request, SESSION_TOKEN)? != principal.session_token.as_deref() {
             return Err("the session token is not that of the access key");
         }
         let key = generate_signing_key(&principal.secret_access_key, date.into(), self.region, self.service);
         let is_signed = canonical_requests(request, claim.signed_headers, body)?.iter().any(|canonical| {
-            let to_sign =
-                [ALGORITHM, &date.format(DATE_FORMAT).to_string(), claim.scope, &sha256(canonical.as_bytes())];
-            let expected = calculate_signature(&key, to_sign.join("\n").as_bytes());
+            let (date, digest) = (date.format(DATE_FORMAT), sha256(canonical.as_bytes()));
+            let to_sign = format!("{ALGORITHM}\n{date}\n{}\n{digest}", claim.scope);
+            let expected = calculate_signature(&key, to_sign.as_bytes());
             expected.as_bytes().ct_eq(claim.signature.as_bytes()).into()
         });
         is_signed.then_some(principal).ok_or("the signature does not match; check the secret key and what is signed")
