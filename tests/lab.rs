@@ -442,6 +442,63 @@ async fn folders_that_were_removed_are_made_and_watched_again() {
     assert!(system.reached(job.uuid, Status::Done).await.has_succeeded());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resync_brings_back_what_the_lab_has_lost() {
+    let system = System::start().await;
+    let agent = system.start_agent();
+    let worker = system.start_worker();
+    let jobs = submit_many(&system, 3, 0.0).await;
+    assert_all_ran_once(&system, &jobs).await;
+    worker.terminate();
+    let open = system.submit("mock", &json!({})).await;
+    until("the last entry", async || system.queue()?.entry(open.uuid).cloned()).await.unwrap();
+    let refused = system.command("bcrlapi-agent").arg("resync").output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("another agent serves"), "{refused:?}");
+    agent.terminate();
+
+    let names = |id| [layout::request(id), layout::response(id)];
+    let names: Vec<String> = jobs.iter().flat_map(|job| names(job.uuid)).chain([layout::request(open.uuid)]).collect();
+    let read = || names.iter().map(|name| fs::read(system.shared(name)).ok()).collect::<Vec<_>>();
+    let (files, status) = (read(), fs::read(system.shared(layout::STATUS)).unwrap());
+    fs::remove_dir_all(system.shared("")).unwrap();
+    fs::create_dir(system.shared("")).unwrap();
+    let resync = system.command("bcrlapi-agent").arg("resync").output().unwrap();
+    let said = String::from_utf8_lossy(&resync.stdout).into_owned();
+    assert!(said.contains("brought back: 4 requests, 3 responses, 4 entries of status.json"), "{resync:?}");
+    assert_eq!((read(), fs::read(system.shared(layout::STATUS)).unwrap()), (files, status), "all as it was");
+    let again = system.command("bcrlapi-agent").arg("resync").output().unwrap();
+    assert!(String::from_utf8_lossy(&again.stdout).contains("brought back: 0 requests, 0 responses, 0 entries"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_stays_in_processing_is_lost_once_its_time_is_over() {
+    let system = System::start().await;
+    let _agent = system.start_agent_with(&[("BCRLAPI_LOST_AFTER", "2s")]);
+    let job = system.submit("mock", &json!({})).await;
+    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    let status = fs::read_to_string(system.shared(layout::STATUS)).unwrap();
+    fs::write(system.shared(layout::STATUS), status.replace("pending", "processing")).unwrap();
+    let lost = system.reached(job.uuid, Status::Done).await;
+    assert_eq!((lost.outcome.as_deref(), lost.error.is_some()), (Some("lost"), true));
+    let in_lab = async || system.queue()?.entry(job.uuid)?.state().filter(|state| state.is_done());
+    until("the lab to be told", in_lab).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_was_lost_comes_back_with_the_jobs_that_are_done() {
+    let system = System::start().await;
+    let agent = system.start_agent();
+    let _worker = system.start_worker();
+    let jobs = submit_many(&system, 3, 0.0).await;
+    assert_all_ran_once(&system, &jobs).await;
+    agent.kill();
+    fs::remove_file(system.shared(layout::STATUS)).unwrap();
+    let _agent = system.start_agent();
+    until("the queue", async || system.queue()).await.unwrap();
+    assert_all_ran_once(&system, &jobs).await;
+}
+
 /// A script that takes no lock, serves the queue as fast as it can, and notes every run in `runs`; it rewrites
 /// status.json in place, or writes another file and renames it.
 const HASTY_SCRIPT: &str = r#"

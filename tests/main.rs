@@ -6,6 +6,8 @@ mod architecture;
 mod commands;
 mod definition;
 mod documents;
+mod histories;
+mod hostile;
 mod lab;
 mod rounds;
 mod signature;

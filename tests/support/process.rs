@@ -30,10 +30,21 @@ impl Process {
         self.child.wait().expect("it can be waited for");
     }
 
+    /// Its id.
+    pub fn pid(&self) -> Pid {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process has an id")
+    }
+
+    /// The most memory that it has had resident, in KiB.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel knows its peak");
+        peak.trim().trim_end_matches(" kB").parse().expect("the peak is a number")
+    }
+
     /// Asks it to stop, as systemd would.
     pub fn ask_to_stop(&self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
-        kill_process(pid, Signal::TERM).expect("it can be signalled");
+        kill_process(self.pid(), Signal::TERM).expect("it can be signalled");
     }
 
     /// Waits for its end.

@@ -137,6 +137,15 @@ impl System {
         Process::start(agent.args(["--poll", "100ms"]).envs(environment.iter().copied()), self.directory.path())
     }
 
+    /// Starts an agent from a Python script that gets the agent's command line, changes what the agent may do, and ends in
+    /// its `exec`.
+    pub fn start_agent_from(&self, python: &str) -> Process {
+        let mut agent = Command::new("python3");
+        agent.args(["-c", python]).arg(binary("bcrlapi-agent")).args(["--poll", "100ms"]);
+        agent.current_dir(self.directory.path()).envs(self.stack.environment());
+        Process::start(&mut agent, self.directory.path())
+    }
+
     /// Starts a worker that runs the recording program.
     pub fn start_worker(&self) -> Process {
         self.start_worker_with(&[])

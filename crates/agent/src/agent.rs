@@ -25,20 +25,26 @@ const PLANS_PER_ROUND: u32 = 16;
 /// The end of the name of a step that takes a response before its job is done.
 const EARLY: &str = " early";
 
+/// Tells the time.
+pub type Clock = fn() -> DateTime<Utc>;
+
 /// What one round looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
+pub enum Look {
     /// The directory only: a file has changed.
     Directory,
     /// The cloud's inbox, then the directory.
     Everywhere,
 }
 
-/// The agent between two rounds.
-pub(crate) struct Agent {
+/// The agent between two rounds. May be dropped at any await: a new one goes on.
+#[derive(Debug)]
+pub struct Agent {
     pub(crate) store: JobStore,
     pub(crate) directory: SharedDir,
     pub(crate) settings: Settings,
+    /// What time it is, for everything but the pauses of the loop.
+    pub(crate) clock: Clock,
     pub(crate) view: View,
     /// Which status.json the view holds.
     pub(crate) status_read: Option<Fingerprint>,
@@ -66,11 +72,13 @@ pub(crate) struct Agent {
 pub(crate) type Uploaded = Result<(JobId, String, Result<Effect, AgentError>), JoinError>;
 
 impl Agent {
-    pub(crate) fn new(store: JobStore, directory: SharedDir, settings: Settings) -> Self {
+    /// An agent that has not looked at anything yet.
+    pub fn new(store: JobStore, directory: SharedDir, settings: Settings, clock: Clock) -> Self {
         Self {
             store,
             directory,
             settings,
+            clock,
             view: View::default(),
             status_read: None,
             taken_in: TakenIn::default(),
@@ -88,7 +96,7 @@ impl Agent {
     /// Looks, plans and acts until nothing is left to do or nothing moves. A step that fails is logged and tried again
     /// later; it is an error only if it was not possible to look. The directory is looked at also while the cloud is
     /// away: what scripts write must not wait for it.
-    pub(crate) async fn round(&mut self, look: Look) -> Result<(), AgentError> {
+    pub async fn round(&mut self, look: Look) -> Result<(), AgentError> {
         let cloud = match look {
             Look::Everywhere => self.observe_cloud().await,
             Look::Directory => Ok(()),
@@ -120,7 +128,7 @@ impl Agent {
     }
 
     /// Waits for all uploads that are under way.
-    pub(crate) async fn finish_uploads(&mut self) {
+    pub async fn finish_uploads(&mut self) {
         while let Some(uploaded) = self.uploads.join_next().await {
             self.conclude_upload(uploaded);
         }
@@ -128,7 +136,7 @@ impl Agent {
 
     /// Carries out one plan; says whether anything moved, so that another look is worth while.
     async fn carry_out_plan(&mut self) -> bool {
-        let now = Utc::now();
+        let now = (self.clock)();
         let mut actions = plan(&self.view, self.settings, now);
         self.assert_promise(&actions, now);
         actions.retain(|action| !self.backoff.holds_back(&self.step_name(action), now));
@@ -162,7 +170,7 @@ impl Agent {
                 if !name.ends_with(EARLY) {
                     self.backoff.succeeded(name);
                 }
-                self.backoff.failed(name.to_owned(), Utc::now());
+                self.backoff.failed(name.to_owned(), (self.clock)());
                 false
             }
             Ok(effect) => {
@@ -171,7 +179,7 @@ impl Agent {
             }
             Err(error) => {
                 tracing::warn!(step = name, %error, "a step failed; trying it again later");
-                self.backoff.failed(name.to_owned(), Utc::now());
+                self.backoff.failed(name.to_owned(), (self.clock)());
                 self.compared_at = None;
                 false
             }
@@ -190,7 +198,9 @@ impl Agent {
     fn start_upload(&mut self, id: JobId, step: String, is_last_try: bool) {
         if self.uploading.len() < PARALLEL_UPLOADS && self.uploading.insert(id) {
             let (store, directory) = (self.store.clone(), self.directory.clone());
-            let upload = async move { (id, step, response::give_back(&store, directory, id, is_last_try).await) };
+            let clock = self.clock;
+            let upload =
+                async move { (id, step, response::give_back(&store, directory, id, is_last_try, clock).await) };
             self.uploads.spawn(upload);
         }
     }

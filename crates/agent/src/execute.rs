@@ -62,14 +62,14 @@ impl Agent {
             }
             Action::Restore(job) => self.restore(job).await,
             Action::Prune => {
-                let (directory, now) = (self.directory.clone(), Utc::now());
+                let (directory, now) = (self.directory.clone(), (self.clock)());
                 let removed = blocking(move || directory.prune(now)).await?;
                 tracing::info!(removed, "removed the files of jobs whose week is over");
                 Ok(Effect::Pruned(now))
             }
             Action::Quarantine => self.quarantine().await,
             Action::Report { id, progress, message } => {
-                let job = self.store.report(id, progress, message.as_deref(), Utc::now()).await?;
+                let job = self.store.report(id, progress, message.as_deref(), (self.clock)()).await?;
                 tracing::info!(uuid = %id, progress, "processing");
                 Ok(Effect::learned(id, job))
             }
@@ -77,7 +77,7 @@ impl Agent {
             Action::Fail { id, error } => self.fail(id, &error).await,
             Action::Lose(id) => self.lose(id).await,
             Action::Heartbeat { pending, processing } => {
-                let now = Utc::now();
+                let now = (self.clock)();
                 let agent_version = env!("CARGO_PKG_VERSION");
                 self.store.record_heartbeat(&Heartbeat { last_sync: now, agent_version, pending, processing }).await?;
                 Ok(Effect::HeartbeatRecorded(now))
@@ -102,7 +102,7 @@ impl Agent {
                 }
             }
             Effect::Published { queue, fingerprint, by_exchange } => {
-                self.view.see_status(Ok(Some(queue)), Utc::now());
+                self.view.see_status(Ok(Some(queue)), (self.clock)());
                 self.view.settle_displaced();
                 self.status_read = Some(fingerprint);
                 self.taken_in.extend(Some(fingerprint));
@@ -159,7 +159,7 @@ impl Agent {
         let (directory, body) = (self.directory.clone(), SyncIoBridge::new(Box::pin(body)));
         blocking(move || directory.write_response(id, body)).await?;
         tracing::info!(uuid = %id, bytes = expected.size_bytes, "restored the response");
-        Ok(Effect::Restored(id, Utc::now()))
+        Ok(Effect::Restored(id, (self.clock)()))
     }
 
     async fn publish(&self, queue: Queue) -> Result<Effect, AgentError> {
@@ -180,7 +180,7 @@ impl Agent {
 
     async fn quarantine(&self) -> Result<Effect, AgentError> {
         let (directory, read) = (self.directory.clone(), self.status_read);
-        let kept = layout::status_corrupt(&Utc::now().format("%Y%m%dT%H%M%SZ").to_string());
+        let kept = layout::status_corrupt(&(self.clock)().format("%Y%m%dT%H%M%SZ").to_string());
         let name = kept.clone();
         if blocking(move || directory.quarantine_status(&directory.lock()?, read, &name)).await? {
             tracing::error!(kept, "status.json stayed broken: put it aside, and rebuilding it");
@@ -189,13 +189,13 @@ impl Agent {
     }
 
     async fn lose(&self, id: JobId) -> Result<Effect, AgentError> {
-        let job = self.store.lose(id, "the program did not finish within the lab's time limit", Utc::now()).await?;
+        let job = self.store.lose(id, "the program did not finish within the lab's time limit", (self.clock)()).await?;
         tracing::warn!(uuid = %id, "given up as lost: it was processing for longer than --lost-after");
         Ok(Effect::learned(id, job))
     }
 
     async fn fail(&self, id: JobId, error: &str) -> Result<Effect, AgentError> {
-        let job = self.store.fail(id, error, Utc::now()).await?;
+        let job = self.store.fail(id, error, (self.clock)()).await?;
         tracing::warn!(uuid = %id, error, "failed");
         Ok(Effect::learned(id, job))
     }

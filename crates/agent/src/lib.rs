@@ -15,7 +15,7 @@ mod run;
 mod taken_in;
 mod wake;
 
-use error::AgentError;
-pub use error::ResyncError;
+pub use agent::{Agent, Clock, Look};
+pub use error::AgentError;
 pub use resync::{Resynced, resync};
 pub use run::{Config, run};

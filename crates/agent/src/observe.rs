@@ -34,7 +34,7 @@ struct Seen {
 impl Agent {
     /// Asks the cloud what waits for this lab, and now and then whether the view still holds all that the lab has taken.
     pub(crate) async fn observe_cloud(&mut self) -> Result<(), AgentError> {
-        let now = Utc::now();
+        let now = (self.clock)();
         // First the inbox: a job that is taken in between is then in one of the two answers, or in both.
         self.view.inbox = self.store.inbox(now).await?;
         if self.compared_at.is_none_or(|last| now - last >= COMPARE_INTERVAL) {
@@ -47,8 +47,8 @@ impl Agent {
     }
 
     /// Takes in all that the table has of the last week; from here on also what is done is brought back.
-    pub(crate) async fn learn_history(&mut self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        for job in self.store.all_jobs(now).await? {
+    pub(crate) async fn learn_history(&mut self) -> Result<(), StoreError> {
+        for job in self.store.all_jobs((self.clock)()).await? {
             match job {
                 Ok(job) => self.view.learn(job),
                 Err(error) => tracing::error!(%error, "leaving out a job"),
@@ -97,7 +97,7 @@ impl Agent {
             if let Err(error) = &status.queue {
                 tracing::warn!(%error, "cannot read status.json; somebody may be writing it just now");
             }
-            self.view.see_status(status.queue, Utc::now());
+            self.view.see_status(status.queue, (self.clock)());
             self.warn_of_unknown_words();
             self.status_read = status.fingerprint;
             self.taken_in.extend(status.fingerprint);
@@ -138,14 +138,14 @@ impl Agent {
                 Some(read) if *read == content => {}
                 None if self.taken_in.contains(content) => {
                     self.displaced_read.insert(inode, content);
-                    self.view.see_displaced(inode, None, Utc::now());
+                    self.view.see_displaced(inode, None, (self.clock)());
                 }
                 _ if reads_left == 0 => break,
                 _ => {
                     reads_left -= 1;
                     let news = self.read_displaced(inode).await;
                     self.displaced_read.insert(inode, content);
-                    self.view.see_displaced(inode, news, Utc::now());
+                    self.view.see_displaced(inode, news, (self.clock)());
                 }
             }
         }

@@ -5,12 +5,11 @@ use std::fs::File;
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::{DirectoryError, SharedDir};
 use bcrlapi_domain::JobId;
-use chrono::Utc;
 use tokio::task::spawn_blocking;
 
-use crate::AgentError;
 use crate::execute::Effect;
 use crate::measure::{Measured, NotMeasured, measure};
+use crate::{AgentError, Clock};
 
 /// The largest response that is taken.
 const RESPONSE_MAX_BYTES: u64 = 5 * 1024 * 1024 * 1024;
@@ -43,17 +42,18 @@ pub(crate) async fn give_back(
     directory: SharedDir,
     id: JobId,
     is_last_try: bool,
+    clock: Clock,
 ) -> Result<Effect, AgentError> {
     let checked = spawn_blocking(move || check(&directory, id)).await.expect("file work does not panic")?;
     let job = match checked {
         Checked::Whole(file, Measured { payload, part_sha256s }) => {
             store.put_response(id, &file, &payload, &part_sha256s).await?;
             tracing::info!(uuid = %id, bytes = payload.size_bytes, "done");
-            store.succeed(id, &payload, Utc::now()).await?
+            store.succeed(id, &payload, clock()).await?
         }
         Checked::Unusable(reason) if is_last_try => {
             tracing::warn!(uuid = %id, %reason, "failed");
-            store.fail(id, &reason.to_string(), Utc::now()).await?
+            store.fail(id, &reason.to_string(), clock()).await?
         }
         Checked::Unusable(reason) => {
             tracing::debug!(uuid = %id, %reason, "no whole response yet");

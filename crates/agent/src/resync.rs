@@ -6,7 +6,7 @@ use bcrlapi_exchange::Queue;
 use chrono::Utc;
 
 use crate::agent::{Agent, Look};
-use crate::{Config, ResyncError};
+use crate::{AgentError, Config};
 
 /// How much a resync has brought back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +22,16 @@ pub struct Resynced {
 /// Brings back the request file, the response file and the entry of every job of the last week, wherever one is missing; what
 /// is there stays as it is. Reads the whole table. Fails if an agent serves the directory, or something could
 /// not be brought back.
-pub async fn resync(config: &Config, store: JobStore) -> Result<Resynced, ResyncError> {
+pub async fn resync(config: &Config, store: JobStore) -> Result<Resynced, AgentError> {
     let directory = SharedDir::open(&config.shared)?;
     let _only_agent = directory.lock_for_agent()?;
     let before = count(&directory)?;
-    let mut agent = Agent::new(store, directory, config.settings());
-    agent.learn_history(Utc::now()).await?;
+    let mut agent = Agent::new(store, directory, config.settings(), Utc::now);
+    agent.learn_history().await?;
     agent.round(Look::Directory).await?;
     agent.finish_uploads().await;
     if agent.has_failures() {
-        return Err(ResyncError::Incomplete);
+        return Err(AgentError::Incomplete);
     }
     let after = count(&agent.directory)?;
     Ok(Resynced {
@@ -41,7 +41,7 @@ pub async fn resync(config: &Config, store: JobStore) -> Result<Resynced, Resync
     })
 }
 
-fn count(directory: &SharedDir) -> Result<Resynced, ResyncError> {
+fn count(directory: &SharedDir) -> Result<Resynced, AgentError> {
     let entries =
         directory.read_status()?.queue.ok().flatten().as_ref().map_or(0, |queue: &Queue| queue.entries().len());
     Ok(Resynced { requests: directory.requests()?.len(), responses: directory.responses()?.len(), entries })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::{DirectoryError, Lock, SharedDir};
 use bcrlapi_exchange::Settings;
-use chrono::{FixedOffset, TimeDelta};
+use chrono::{FixedOffset, TimeDelta, Utc};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +43,7 @@ impl Config {
 pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> Result<(), DirectoryError> {
     let directory = SharedDir::open(&config.shared)?;
     let only_agent = directory.lock_for_agent()?;
-    let mut agent = Agent::new(store, directory, config.settings());
+    let mut agent = Agent::new(store, directory, config.settings(), Utc::now);
     tracing::info!(shared = %config.shared.display(), poll = ?config.poll, "agent started");
     let ended = tokio::select! {
         ended = keep_in_sync(&mut agent, only_agent, config.poll, &stop) => ended,
@@ -80,7 +80,10 @@ async fn keep_in_sync(
         }
         if !agent.directory.is_locked_by(&only_agent) {
             match agent.directory.lock_for_agent() {
-                Ok(held) => only_agent = held,
+                Ok(held) => {
+                    only_agent = held;
+                    events = FileEvents::watch(&agent.directory);
+                }
                 Err(error @ DirectoryError::SecondAgent(_)) => return Err(error),
                 Err(error) => tracing::warn!(%error, "cannot lock the directory for this agent; trying again"),
             }

@@ -89,6 +89,11 @@ impl Stack {
         &self.store
     }
 
+    /// The same store with connections of its own, for another runtime.
+    pub async fn connect(&self) -> JobStore {
+        JobStore::at_endpoints(&self.endpoints, NAME, NAME).await
+    }
+
     /// Everybody who has keys here. The first one's keys open the two stores as well.
     pub fn principals(&self) -> &[Principal] {
         &self.principals

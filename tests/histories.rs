@@ -1,0 +1,565 @@
+//! Long random histories of one lab against a reference model: the real agent on a real directory with the embedded stores,
+//! interrupted anywhere, and all state compared after every step.
+//!
+//! The normal tests play a few. `BCRLAPI_HISTORIES=200 cargo test --release -p bcrlapi-tests histories -- --nocapture` plays
+//! that many; `BCRLAPI_TEST_SEED` repeats one.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Seek, Write};
+use std::thread;
+use std::time::Duration;
+
+use bcrlapi_agent::{Agent, Config, Look};
+use bcrlapi_cloud::JobStore;
+use bcrlapi_directory::SharedDir;
+use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State, Status};
+use bcrlapi_exchange::{Settings, layout};
+use bcrlapi_tests::{System, seed, setting, sha256};
+use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
+use fastrand::Rng;
+use serde_json::{Map, Value, json};
+use tokio::runtime::{Builder, Runtime};
+use uuid::{NoContext, Timestamp, Uuid};
+
+const STEPS: usize = 40;
+const PARALLEL_HISTORIES: u64 = 2;
+const SETTINGS: Settings = Settings { offset: FixedOffset::east_opt(9 * 3600).unwrap(), lost_after: None };
+
+thread_local! {
+    /// How far the history's clock is ahead of the computer's.
+    static AHEAD: Cell<TimeDelta> = const { Cell::new(TimeDelta::zero()) };
+}
+
+fn now() -> DateTime<Utc> {
+    Utc::now() + AHEAD.get()
+}
+
+fn advance(time: TimeDelta) {
+    AHEAD.set(AHEAD.get() + time);
+}
+
+#[test]
+fn histories_go_as_the_reference_model_says() {
+    let (histories, seed) = (setting("BCRLAPI_HISTORIES", 6), seed());
+    let play_some = move |first: u64| {
+        for number in (first..histories).step_by(PARALLEL_HISTORIES.try_into().unwrap()) {
+            AHEAD.set(TimeDelta::zero());
+            History::new(seed.wrapping_add(number)).play();
+        }
+    };
+    let threads: Vec<_> = (0..PARALLEL_HISTORIES).map(|first| thread::spawn(move || play_some(first))).collect();
+    for played in threads {
+        played.join().unwrap();
+    }
+}
+
+/// What a job is to be like, everywhere.
+#[derive(Debug)]
+struct Expected {
+    body: String,
+    state: State,
+    /// The end of the row's error, where there is one.
+    error: Option<String>,
+    progress: Option<u8>,
+    message: Option<String>,
+    /// The fields of its entry.
+    entry: Map<String, Value>,
+    /// What is in the response file.
+    response: Option<Vec<u8>>,
+}
+
+struct History {
+    seed: u64,
+    random: Rng,
+    /// Runs the stores; dropped last.
+    system: System,
+    cloud: Runtime,
+    /// Runs the agent, and ends with it: what it was doing is then over, or was never begun.
+    life: Option<Runtime>,
+    agent: Option<Agent>,
+    jobs: BTreeMap<JobId, Expected>,
+    /// The jobs of the queue, from the top.
+    order: Vec<JobId>,
+    /// What somebody has put beside the jobs.
+    note: Option<u32>,
+    stray: Vec<String>,
+    steps: Vec<String>,
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!(
+                "BCRLAPI_TEST_SEED={} BCRLAPI_HISTORIES=1 has these steps:\n  {}",
+                self.seed,
+                self.steps.join("\n  ")
+            );
+        }
+    }
+}
+
+impl History {
+    fn new(seed: u64) -> Self {
+        let cloud = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let system = cloud.block_on(System::start());
+        Self {
+            seed,
+            random: Rng::with_seed(seed),
+            system,
+            cloud,
+            life: None,
+            agent: None,
+            jobs: BTreeMap::new(),
+            order: Vec::new(),
+            note: None,
+            stray: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    fn play(mut self) {
+        self.settle();
+        for _ in 0..STEPS {
+            if self.random.u8(..4) == 0 {
+                self.interrupted_round();
+            }
+            self.step();
+            if self.random.u8(..4) == 0 {
+                self.interrupted_round();
+            }
+            self.settle();
+            self.compare();
+        }
+    }
+
+    fn step(&mut self) {
+        let processing = self.choose(|job| job.state == State::Processing);
+        let has_pending = self.choose(|job| job.state == State::Pending).is_some();
+        match (self.random.u8(..20), processing) {
+            (4..7, _) if has_pending => self.claim(),
+            (7..9, Some(id)) => self.report(id),
+            (9..14, Some(id)) => self.finish(id),
+            (14, _) if has_pending => self.claim_in_a_file_held_open(),
+            (15, _) => self.write_half_a_file_for_a_while(),
+            (16, _) => self.lose_the_queue(),
+            (17, _) => self.let_a_day_pass(),
+            (18, _) if self.random.bool() => self.lose_everything_and_resync(),
+            (18, _) => self.remove_a_request(),
+            (19, _) => self.put_something_else_there(),
+            _ => self.submit(),
+        }
+    }
+
+    fn note(&mut self, step: impl Into<String>) {
+        self.steps.push(step.into());
+    }
+
+    fn choose(&mut self, is_meant: impl Fn(&Expected) -> bool) -> Option<JobId> {
+        let now = now();
+        let ids: Vec<JobId> =
+            self.jobs.iter().filter(|(id, job)| is_meant(job) && !id.is_expired(now)).map(|(id, _)| *id).collect();
+        self.random.choice(ids)
+    }
+
+    fn job(&mut self, id: JobId) -> &mut Expected {
+        self.jobs.get_mut(&id).unwrap()
+    }
+
+    // What callers do.
+
+    fn submit(&mut self) {
+        for _ in 0..self.random.usize(1..4) {
+            let timestamp =
+                Timestamp::from_unix(NoContext, now().timestamp().unsigned_abs(), now().timestamp_subsec_nanos());
+            let id: JobId = Uuid::new_v7(timestamp).try_into().unwrap();
+            let body = json!({"number": self.jobs.len(), "text": "\u{96fb}\u{6c60}\n"}).to_string();
+            let request = Payload { size_bytes: body.len() as u64, sha256: sha256(body.as_bytes()) };
+            let owner = Owner::from_identity("1", "AIDA").unwrap();
+            let job = Job::requested(id, "mock".parse().unwrap(), owner, request);
+            self.cloud.block_on(self.system.stack().store().submit(&job, body.clone().into())).unwrap();
+            self.note(format!("submit {id}"));
+            let (state, entry) = (State::Pending, new_entry(id, State::Pending, None));
+            self.order.push(id);
+            let job = Expected { body, state, error: None, progress: None, message: None, entry, response: None };
+            self.jobs.insert(id, job);
+            // Two of the same millisecond would stand in no order.
+            advance(TimeDelta::milliseconds(2));
+        }
+    }
+
+    // What the APP server does.
+
+    fn claim(&mut self) {
+        let Some(id) = self.first_pending() else { return };
+        self.note(format!("claim {id}"));
+        let fields = if self.random.bool() {
+            json!({"status": "processing", "host": "app-1"})
+        } else {
+            json!({"status": "processing"})
+        };
+        self.write_entry(id, &fields);
+        self.job(id).state = State::Processing;
+    }
+
+    /// The first pending job from the top, as the file says, which must be as the model says; none while it is on its way.
+    fn first_pending(&mut self) -> Option<JobId> {
+        let queue = self.read_queue();
+        let jobs = queue["jobs"].as_array().unwrap();
+        let first = jobs
+            .iter()
+            .find(|job| job["status"] == "pending")
+            .map(|job| job["uuid"].as_str().unwrap().parse().unwrap());
+        let now = now();
+        let is_pending = |id: &&JobId| self.jobs.get(id).is_some_and(|job| job.state == State::Pending);
+        let expected = self.order.iter().filter(|id| !id.is_expired(now)).find(is_pending).copied();
+        if first.is_some_and(|id: JobId| !id.is_expired(now)) {
+            assert_eq!(first, expected, "the first from the top");
+        }
+        first.filter(|id| !id.is_expired(now))
+    }
+
+    fn report(&mut self, id: JobId) {
+        let (progress, message) = (self.random.u8(..=100), format!("step {}", self.random.u16(..)));
+        self.note(format!("report {id}: {progress}, {message}"));
+        self.write_entry(id, &json!({"progress": progress, "message": message}));
+        let job = self.job(id);
+        (job.progress, job.message) = (Some(progress), Some(message));
+    }
+
+    fn finish(&mut self, id: JobId) {
+        match self.random.u8(..7) {
+            0 | 1 => {
+                self.note(format!("finish {id}: a response, then done"));
+                self.write_response(id);
+                self.write_entry(id, &json!({"status": "done"}));
+                self.job(id).state = State::Done(Outcome::Succeeded);
+            }
+            2 => {
+                self.note(format!("finish {id}: done, then a response"));
+                self.write_entry(id, &json!({"status": "done"}));
+                self.settle();
+                self.write_response(id);
+                self.job(id).state = State::Done(Outcome::Succeeded);
+            }
+            3 => {
+                let fields = [
+                    json!({"status": "failed", "error": "no memory"}),
+                    json!({"status": "done", "outcome": "failed", "error": "no memory"}),
+                ];
+                let fields = self.random.choice(fields).unwrap();
+                self.note(format!("finish {id}: {fields}"));
+                self.write_entry(id, &fields);
+                self.has_failed(id, "no memory");
+            }
+            4 => {
+                self.note(format!("finish {id}: done, and no response"));
+                self.write_entry(id, &json!({"status": "done"}));
+                self.settle();
+                advance(TimeDelta::seconds(11));
+                self.settle();
+                self.has_failed(id, "wrote no response file");
+            }
+            5 => {
+                self.note(format!("finish {id}: done, and half a response"));
+                self.put_response(id, b"{\"soc\": ");
+                self.write_entry(id, &json!({"status": "done"}));
+                self.settle();
+                advance(TimeDelta::seconds(11));
+                self.settle();
+                self.has_failed(id, "not valid JSON");
+            }
+            _ => {
+                self.note(format!("finish {id}: a response, and nobody says done"));
+                self.write_response(id);
+                self.settle();
+                self.compare();
+                advance(TimeDelta::seconds(61));
+                let job = self.job(id);
+                job.state = State::Done(Outcome::Succeeded);
+                job.entry.insert("status".to_owned(), json!("done"));
+            }
+        }
+    }
+
+    fn has_failed(&mut self, id: JobId, error: &str) {
+        let job = self.job(id);
+        (job.state, job.error) = (State::Done(Outcome::Failed), Some(error.to_owned()));
+    }
+
+    fn claim_in_a_file_held_open(&mut self) {
+        let Some(id) = self.first_pending() else { return };
+        self.note(format!("claim {id} in a file that was opened before others came"));
+        let mut queue = self.read_queue();
+        let mut held = File::options().write(true).open(self.system.shared(layout::STATUS)).unwrap();
+        self.submit();
+        if self.random.bool() {
+            self.interrupted_round();
+        } else {
+            self.settle();
+        }
+        set(&mut queue, id, &json!({"status": "processing"}));
+        held.set_len(0).unwrap();
+        held.rewind().unwrap();
+        held.write_all(&self.in_some_style(&queue)).unwrap();
+        let job = self.job(id);
+        job.state = State::Processing;
+        job.entry.insert("status".to_owned(), json!("processing"));
+    }
+
+    fn write_half_a_file_for_a_while(&mut self) {
+        self.note("write half a status.json, and later all of it");
+        let text = self.in_some_style(&self.read_queue());
+        let status = self.system.shared(layout::STATUS);
+        fs::write(&status, &text[..self.random.usize(..text.len())]).unwrap();
+        self.settle();
+        fs::write(&status, &text).unwrap();
+    }
+
+    // What happens to a lab.
+
+    fn lose_the_queue(&mut self) {
+        let is_broken = self.random.bool();
+        let status = self.system.shared(layout::STATUS);
+        // What was written in the last moment, and nobody has seen, is lost with the file.
+        self.settle();
+        if is_broken {
+            self.note("status.json stays broken");
+            fs::write(&status, "{\"jobs\": [garbage").unwrap();
+            self.settle();
+            advance(TimeDelta::seconds(11));
+            self.settle();
+        } else {
+            self.note("status.json is removed");
+            fs::remove_file(&status).unwrap();
+        }
+        self.make_entries_anew();
+    }
+
+    fn make_entries_anew(&mut self) {
+        self.note = None;
+        self.order = self.jobs.keys().copied().collect();
+        for (id, job) in &mut self.jobs {
+            job.entry = new_entry(*id, job.state, None);
+        }
+    }
+
+    fn let_a_day_pass(&mut self) {
+        self.note("a day passes");
+        advance(TimeDelta::days(1));
+        self.settle();
+        let now = now();
+        let expired = self.jobs.extract_if(.., |id, _| id.is_expired(now));
+        let expired: Vec<JobId> = expired.map(|(id, _)| id).collect();
+        self.order.retain(|id| !expired.contains(id));
+        let queue = self.read_queue().to_string();
+        for id in expired {
+            assert!(!self.system.shared(&layout::request(id)).exists(), "the request of {id} is a week old");
+            assert!(!self.system.shared(&layout::response(id)).exists(), "the response of {id} is a week old");
+            assert!(!queue.contains(&id.to_string()), "the entry of {id} is a week old");
+        }
+    }
+
+    fn lose_everything_and_resync(&mut self) {
+        self.settle();
+        self.note("everything is lost, and brought back by a resync");
+        self.kill();
+        fs::remove_dir_all(self.system.shared("")).unwrap();
+        fs::create_dir(self.system.shared("")).unwrap();
+        let config = Config {
+            shared: self.system.shared(""),
+            poll: Duration::from_secs(1),
+            utc_offset: SETTINGS.offset,
+            lost_after: SETTINGS.lost_after,
+        };
+        let store = self.cloud.block_on(self.system.stack().connect());
+        self.cloud.block_on(bcrlapi_agent::resync(&config, store)).unwrap();
+        self.stray.clear();
+        self.make_entries_anew();
+        for job in self.jobs.values_mut().filter(|job| job.state != State::Done(Outcome::Succeeded)) {
+            job.response = None;
+        }
+    }
+
+    fn remove_a_request(&mut self) {
+        let Some(id) = self.choose(|job| !job.state.is_done()) else { return };
+        self.note(format!("the request file of {id} is removed"));
+        let _ = fs::remove_file(self.system.shared(&layout::request(id)));
+    }
+
+    fn put_something_else_there(&mut self) {
+        if self.random.bool() {
+            let note = self.random.u32(..);
+            self.note(format!("a note beside the jobs: {note}"));
+            let mut queue = self.read_queue();
+            queue["note"] = json!(note);
+            self.write_queue(&queue);
+            self.note = Some(note);
+        } else {
+            let folder = self.random.choice([layout::REQUEST_DIR, layout::RESPONSE_DIR]).unwrap();
+            let name = format!("{folder}/{}.json", self.random.u32(..));
+            self.note(format!("a stray file, {name}"));
+            fs::write(self.system.shared(&name), "{}").unwrap();
+            self.stray.push(name);
+        }
+    }
+
+    // Files, as scripts write them.
+
+    fn read_queue(&self) -> Value {
+        let text = fs::read_to_string(self.system.shared(layout::STATUS)).unwrap();
+        serde_json::from_str(text.trim_start_matches('\u{feff}')).unwrap()
+    }
+
+    fn write_entry(&mut self, id: JobId, fields: &Value) {
+        let mut queue = self.read_queue();
+        set(&mut queue, id, fields);
+        self.write_queue(&queue);
+        let job = self.job(id);
+        job.entry.extend(fields.as_object().unwrap().clone());
+    }
+
+    fn write_queue(&mut self, queue: &Value) {
+        let (text, status) = (self.in_some_style(queue), self.system.shared(layout::STATUS));
+        if self.random.bool() {
+            fs::write(status, text).unwrap();
+        } else {
+            let staged = self.system.shared("request/status.json.mine");
+            fs::write(&staged, text).unwrap();
+            fs::rename(staged, status).unwrap();
+        }
+    }
+
+    fn in_some_style(&mut self, queue: &Value) -> Vec<u8> {
+        let text = if self.random.bool() { format!("{queue:#}") } else { queue.to_string() };
+        let text = if self.random.bool() { text.replace('\n', "\r\n") } else { text };
+        if self.random.u8(..4) == 0 { format!("\u{feff}{text}").into() } else { text.into() }
+    }
+
+    fn write_response(&mut self, id: JobId) {
+        let response = format!("{{\"soc\": {}}}\n", self.random.u16(..));
+        self.put_response(id, response.as_bytes());
+    }
+
+    fn put_response(&mut self, id: JobId, response: &[u8]) {
+        let mut file = File::create(self.system.shared(&layout::response(id))).unwrap();
+        file.write_all(response).unwrap();
+        file.set_modified(now().into()).unwrap();
+        self.job(id).response = Some(response.to_owned());
+    }
+
+    // The agent.
+
+    fn life(&mut self) -> (&Runtime, &mut Agent) {
+        let life = self.life.get_or_insert_with(|| Builder::new_current_thread().enable_all().build().unwrap());
+        let agent = self.agent.get_or_insert_with(|| {
+            let store: JobStore = life.block_on(self.system.stack().connect());
+            Agent::new(store, SharedDir::open(&self.system.shared("")).unwrap(), SETTINGS, now)
+        });
+        (life, agent)
+    }
+
+    fn kill(&mut self) {
+        self.agent = None;
+        self.life = None;
+    }
+
+    /// One round that ends somewhere in the middle, and the agent with it.
+    fn interrupted_round(&mut self) {
+        let limit = Duration::from_micros(self.random.u64(..15_000));
+        let (life, agent) = self.life();
+        let round = async { tokio::time::timeout(limit, agent.round(Look::Everywhere)).await };
+        if life.block_on(round).is_err() {
+            self.note(format!("the agent dies after {limit:?}"));
+            self.kill();
+        }
+    }
+
+    /// Rounds until nothing is left to do.
+    fn settle(&mut self) {
+        for _ in 0..3 {
+            let (life, agent) = self.life();
+            life.block_on(async {
+                agent.round(Look::Everywhere).await.unwrap();
+                agent.finish_uploads().await;
+            });
+            advance(TimeDelta::seconds(1));
+        }
+    }
+
+    // What it has all come to.
+
+    fn compare(&mut self) {
+        let now = now();
+        let queue = self.read_queue();
+        let lasting = |id: &JobId| !id.is_expired(now);
+        let entries = queue["jobs"].as_array().unwrap().iter();
+        let entries: Vec<(JobId, &Value)> =
+            entries.map(|entry| (entry["uuid"].as_str().unwrap().parse().unwrap(), entry)).collect();
+        let order: Vec<JobId> = entries.iter().map(|(id, _)| *id).filter(lasting).collect();
+        let expected: Vec<JobId> = self.order.iter().copied().filter(lasting).collect();
+        assert_eq!(order, expected, "the order of the queue");
+        assert_eq!(queue.get("note"), self.note.map(Value::from).as_ref());
+        for (id, job) in self.jobs.iter().filter(|(id, _)| lasting(id)) {
+            let (_, entry) = entries.iter().find(|(other, _)| other == id).unwrap();
+            compare_entry(*id, job, entry);
+            self.compare_files(*id, job);
+            self.compare_row(*id, job);
+        }
+        assert!(self.stray.iter().all(|name| self.system.shared(name).exists()), "stray files are left alone");
+    }
+
+    fn compare_files(&self, id: JobId, job: &Expected) {
+        let request = fs::read_to_string(self.system.shared(&layout::request(id))).unwrap();
+        let date = lab_date(id);
+        let expected = format!(r#"{{"uuid": "{id}", "api": "mock", "request_date": "{date}", "input": {}}}"#, job.body);
+        assert_eq!(request.trim_end(), expected, "the request of {id}");
+        let response = fs::read(self.system.shared(&layout::response(id))).ok();
+        assert_eq!(response, job.response, "the response of {id}");
+    }
+
+    fn compare_row(&self, id: JobId, job: &Expected) {
+        let store = self.system.stack().store();
+        let row = self.cloud.block_on(store.job(id)).unwrap().unwrap();
+        assert_eq!(row.state, job.state, "the row of {id}: {:?}", row.error);
+        assert_eq!((row.progress, &row.message), (job.progress, &job.message), "the row of {id}");
+        let (error, expected) = (row.error.unwrap_or_default(), job.error.clone().unwrap_or_default());
+        assert!(error.contains(&expected) && error.is_empty() == expected.is_empty(), "{error}, and not {expected}");
+        assert_eq!(row.start_date.is_some(), row.state.status() >= Status::Processing && row.start_date.is_some());
+        let object =
+            row.response.map(|payload| self.cloud.block_on(store.read_response(id, &payload)).unwrap().unwrap());
+        let has_response = job.state == State::Done(Outcome::Succeeded);
+        assert_eq!(object.as_deref(), job.response.as_deref().filter(|_| has_response), "the result of {id}");
+    }
+}
+
+fn compare_entry(id: JobId, job: &Expected, entry: &Value) {
+    let mut entry = entry.as_object().unwrap().clone();
+    if !job.entry.contains_key("error") {
+        // An entry that was made anew has the row's error, whose words are compared there.
+        entry.shift_remove("error");
+    }
+    assert_eq!(entry, job.entry, "the entry of {id}");
+}
+
+fn lab_date(id: JobId) -> String {
+    id.request_date().with_timezone(&SETTINGS.offset).format("%Y-%m-%dT%H:%M:%S+09:00").to_string()
+}
+
+fn new_entry(id: JobId, state: State, error: Option<&str>) -> Map<String, Value> {
+    let status = state.status().as_str();
+    let entry = json!({"uuid": id, "api": "mock", "status": status, "request_date": lab_date(id)});
+    let Value::Object(mut entry) = entry else { unreachable!("it is an object") };
+    if state == State::Done(Outcome::Failed) {
+        entry.insert("outcome".to_owned(), json!("failed"));
+    }
+    entry.extend(error.map(|error| ("error".to_owned(), json!(error))));
+    entry
+}
+
+fn set(queue: &mut Value, id: JobId, fields: &Value) {
+    let jobs = queue["jobs"].as_array_mut().unwrap();
+    let entry = jobs.iter_mut().find(|job| job["uuid"] == json!(id)).unwrap().as_object_mut().unwrap();
+    entry.extend(fields.as_object().unwrap().clone());
+}

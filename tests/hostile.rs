@@ -1,0 +1,265 @@
+//! A directory that is against the agent: it says what is wrong, keeps trying, and loses nothing.
+
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use bcrlapi_api::JobResource;
+use bcrlapi_domain::{JobId, Status};
+use bcrlapi_exchange::layout;
+use bcrlapi_local::until;
+use bcrlapi_tests::{Process, System};
+use rustix::process::{Resource, Rlimit, prlimit};
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+
+use crate::lab::{assert_each_ran_once, submit_many};
+
+/// Without the capabilities by which root may read and write what it has no permission for. Others have none anyway.
+const WITHOUT_PRIVILEGES: &str = r"
+import ctypes, os, sys
+PR_CAPBSET_DROP, DAC_OVERRIDE, DAC_READ_SEARCH = 24, 1, 2
+for capability in DAC_OVERRIDE, DAC_READ_SEARCH:
+    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability)
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+/// No file may be written beyond 64 KiB: the same errors, at the same places, as on a disk that is full.
+const ON_A_FULL_DISK: &str = r"
+import os, resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+/// The system refuses renameat2 with flags, as it does on NFS.
+const WITHOUT_EXCHANGE: &str = r"
+import ctypes, os, platform, struct, sys
+RENAMEAT2 = {'x86_64': 316, 'aarch64': 276}[platform.machine()]
+LOAD, JUMP_IF_EQUAL, RETURN, ALLOW, REFUSE_EINVAL = 0x20, 0x15, 0x06, 0x7fff0000, 0x00050000 | 22
+NUMBER, FLAGS = 0, 16 + 8 * 4
+program = [(LOAD, 0, 0, NUMBER), (JUMP_IF_EQUAL, 0, 3, RENAMEAT2), (LOAD, 0, 0, FLAGS), (JUMP_IF_EQUAL, 1, 0, 0),
+           (RETURN, 0, 0, REFUSE_EINVAL), (RETURN, 0, 0, ALLOW)]
+code = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *step) for step in program))
+filter = ctypes.create_string_buffer(struct.pack('HxxxxxxP', len(program), ctypes.addressof(code)))
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+prctl = ctypes.CDLL(None).prctl
+if prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter):
+    sys.exit('cannot set a system call filter here')
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+async fn entry_of(system: &System, job: &JobResource) {
+    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+}
+
+async fn logged(agent: &Process, words: &str) {
+    until(&format!("the log to say {words:?}"), async || agent.log().contains(words).then_some(())).await.unwrap();
+}
+
+fn response(system: &System, id: JobId) -> std::path::PathBuf {
+    system.shared(&layout::response(id))
+}
+
+/// Sets all pending entries to done, in place.
+fn set_to_done(system: &System) {
+    let status = fs::read_to_string(system.shared(layout::STATUS)).unwrap();
+    fs::write(system.shared(layout::STATUS), status.replace("\"pending\"", "\"done\"")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_is_no_response_and_holds_up_nobody() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let jobs = submit_many(&system, 5, 0.0).await;
+    entry_of(&system, &jobs[4]).await;
+    fs::write(system.path("secret"), "\"of the lab\"").unwrap();
+    symlink(system.path("secret"), response(&system, jobs[0].uuid)).unwrap();
+    assert!(Command::new("mkfifo").arg(response(&system, jobs[1].uuid)).status().unwrap().success());
+    fs::create_dir(response(&system, jobs[2].uuid)).unwrap();
+    fs::write(response(&system, jobs[4].uuid), "{}").unwrap();
+    // Two gigabytes of nothing, which take no room.
+    File::create(response(&system, jobs[3].uuid)).unwrap().set_len(2 << 30).unwrap();
+    set_to_done(&system);
+    assert!(system.reached(jobs[4].uuid, Status::Done).await.has_succeeded());
+    for (job, reason) in jobs.iter().zip(["regular file", "regular file", "regular file", "JSON"]) {
+        let error = system.reached(job.uuid, Status::Done).await.error.unwrap();
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_thousand_stray_files_are_left_alone() {
+    const STRAY: usize = 50_000;
+    let system = System::start().await;
+    let folders = [layout::REQUEST_DIR, layout::RESPONSE_DIR];
+    for folder in folders {
+        fs::create_dir_all(system.shared(folder)).unwrap();
+        for number in 0..STRAY / folders.len() {
+            let name = if number % 2 == 0 { format!("{number}.json") } else { format!("..{number}\u{96fb} \n.json") };
+            File::create(system.shared(folder).join(name)).unwrap();
+        }
+    }
+    let (_agent, _worker) = (system.start_agent(), system.start_worker());
+    let jobs = submit_many(&system, 3, 0.0).await;
+    assert_each_ran_once(&system, &jobs).await;
+    let is_stray = |name: &str| layout::job_named(name).is_none() && !name.contains("status");
+    let stray = folders.iter().flat_map(|folder| fs::read_dir(system.shared(folder)).unwrap());
+    let stray = stray.filter(|file| file.as_ref().unwrap().file_name().to_str().is_some_and(is_stray));
+    assert_eq!(stray.filter(|file| file.as_ref().unwrap().path().is_file()).count(), STRAY);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_the_agent_keeps_trying() {
+    let system = System::start().await;
+    let agent = system.start_agent_from(ON_A_FULL_DISK);
+    let large = system.submit("mock", &json!({"payload": "x".repeat(100_000)})).await;
+    logged(&agent, "File too large").await;
+    let small = system.submit("mock", &json!({})).await;
+    entry_of(&system, &small).await;
+    assert!(!system.shared(&layout::request_staged(large.uuid)).exists(), "nothing unfinished fills the disk further");
+    assert!(system.queue().unwrap().entry(large.uuid).is_none(), "an entry waits for its request file");
+    let unlimited = Rlimit { current: None, maximum: None };
+    prlimit(Some(agent.pid()), Resource::Fsize, unlimited).unwrap();
+    let _worker = system.start_worker();
+    for job in [large, small] {
+        assert!(system.reached(job.uuid, Status::Done).await.has_succeeded());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn permissions_that_are_taken_away_and_given_back_lose_nothing() {
+    let chmod = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let system = System::start().await;
+    let agent = system.start_agent_from(WITHOUT_PRIVILEGES);
+    let first = system.submit("mock", &json!({})).await;
+    entry_of(&system, &first).await;
+
+    let requests = system.shared(layout::REQUEST_DIR);
+    chmod(&requests, 0o555);
+    let second = system.submit("mock", &json!({})).await;
+    logged(&agent, "Permission denied").await;
+    chmod(&requests, 0o755);
+    entry_of(&system, &second).await;
+
+    fs::write(response(&system, first.uuid), "{}").unwrap();
+    chmod(&response(&system, first.uuid), 0);
+    fs::write(response(&system, second.uuid), "{}").unwrap();
+    set_to_done(&system);
+    assert!(system.reached(second.uuid, Status::Done).await.has_succeeded());
+    logged(&agent, &format!("response/{}.json: Permission denied", first.uuid)).await;
+    assert_eq!(system.client().job(first.uuid).await.unwrap().outcome, None, "it is not the program's fault");
+    chmod(&response(&system, first.uuid), 0o644);
+    assert!(system.reached(first.uuid, Status::Done).await.has_succeeded());
+
+    chmod(&system.shared(""), 0);
+    let third = system.submit("mock", &json!({})).await;
+    logged(&agent, "cannot look").await;
+    chmod(&system.shared(""), 0o755);
+    entry_of(&system, &third).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_replaced_under_the_agent_gets_all_that_is_open() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let job = system.submit("mock", &json!({})).await;
+    entry_of(&system, &job).await;
+    fs::rename(system.shared(""), system.path("old")).unwrap();
+    fs::create_dir(system.shared("")).unwrap();
+    entry_of(&system, &job).await;
+    let lock = system.shared(layout::AGENT_LOCK);
+    until("the agent to lock it", async || lock.exists().then_some(())).await.unwrap();
+    let second = system.start_agent();
+    logged(&second, "another agent serves").await;
+    let _worker = system.start_worker();
+    assert!(system.reached(job.uuid, Status::Done).await.has_succeeded());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_directory_becomes_anothers_goes() {
+    let system = System::start().await;
+    let agent = system.start_agent();
+    until("the queue", async || system.queue()).await.unwrap();
+    fs::create_dir(system.path("anothers")).unwrap();
+    let held = File::create(system.path("anothers").join(layout::AGENT_LOCK)).unwrap();
+    held.lock().unwrap();
+    fs::rename(system.shared(""), system.path("old")).unwrap();
+    fs::rename(system.path("anothers"), system.shared("")).unwrap();
+    logged(&agent, "another agent serves").await;
+    assert_eq!(agent.wait().code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_files_cannot_be_exchanged_those_who_lock_lose_nothing() {
+    const JOBS: usize = 10;
+    let system = System::start().await;
+    let agent = system.start_agent_from(WITHOUT_EXCHANGE);
+    let (_one, _two) = (system.start_worker(), system.start_worker());
+    let jobs = submit_many(&system, JOBS / 2, 0.05).await;
+    logged(&agent, "cannot exchange files").await;
+    agent.kill();
+    let _agent = system.start_agent_from(WITHOUT_EXCHANGE);
+    let more = submit_many(&system, JOBS / 2, 0.05).await;
+    for half in [jobs, more] {
+        for job in half {
+            assert!(system.reached(job.uuid, Status::Done).await.has_succeeded());
+        }
+    }
+    assert_eq!(system.runs().len(), JOBS, "every program ran once");
+}
+
+/// Writes a response of about this size, has it uploaded, and reads it back; gives the agent's peak of memory in KiB.
+async fn return_large_response(size_bytes: usize) -> u64 {
+    const CHUNK: &[u8] = &[b'x'; 1 << 20];
+    let system = System::start().await;
+    let agent = system.start_agent();
+    let job = system.submit("mock", &json!({})).await;
+    entry_of(&system, &job).await;
+    let mut file = File::create(response(&system, job.uuid)).unwrap();
+    file.write_all(b"{\"padding\": \"").unwrap();
+    for _ in 0..size_bytes / CHUNK.len() {
+        file.write_all(CHUNK).unwrap();
+    }
+    file.write_all(b"\"}").unwrap();
+    let size_bytes = file.metadata().unwrap().len();
+    set_to_done(&system);
+    let done = system.reached(job.uuid, Status::Done).await;
+    assert!(done.has_succeeded(), "{:?}", done.error);
+    let row = system.stack().store().job(job.uuid).await.unwrap().unwrap();
+    let payload = row.response.unwrap();
+    let sha256 = Command::new("python3")
+        .args(["-c", "import base64, hashlib, sys; print(base64.b64encode(hashlib.file_digest(open(sys.argv[1], 'rb'), 'sha256').digest()).decode())"])
+        .arg(response(&system, job.uuid))
+        .output()
+        .unwrap();
+    assert_eq!(
+        (payload.size_bytes, payload.sha256.as_str()),
+        (size_bytes, str::from_utf8(&sha256.stdout).unwrap().trim())
+    );
+    let body = system.stack().store().open_response(job.uuid, &payload).await.unwrap().unwrap();
+    let (mut body, mut file) = (Box::pin(body), tokio::fs::File::open(response(&system, job.uuid)).await.unwrap());
+    let (mut there, mut here) = (vec![0; CHUNK.len()], vec![0; CHUNK.len()]);
+    for _ in 0..size_bytes / CHUNK.len() as u64 {
+        body.read_exact(&mut there).await.unwrap();
+        file.read_exact(&mut here).await.unwrap();
+        assert!(there == here, "the object is the file, byte for byte");
+    }
+    agent.peak_memory_kib()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_of_several_parts_arrives_whole() {
+    return_large_response(40 << 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "writes gigabytes: cargo test --release -p bcrlapi-tests gigabyte -- --ignored"]
+async fn a_response_of_a_gigabyte_takes_little_memory() {
+    const LIMIT_KIB: u64 = 100 * 1024;
+    let peak_kib = return_large_response(1 << 30).await;
+    eprintln!("the agent's peak: {} MiB", peak_kib / 1024);
+    assert!(peak_kib < LIMIT_KIB, "{peak_kib} KiB");
+}
