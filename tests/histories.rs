@@ -1,7 +1,7 @@
 //! Long random histories of one lab against a reference model: the real agent on a real directory with the embedded stores,
 //! interrupted anywhere, and all state compared after every step.
 //!
-//! The normal tests play a few. `BCRLAPI_HISTORIES=200 cargo test --release -p bcrlapi-tests histories -- --nocapture` plays
+//! The normal tests play a few. `BCRLAPI_HISTORIES=200 cargo test -p bcrlapi-tests histories -- --nocapture` plays
 //! that many; `BCRLAPI_TEST_SEED` repeats one.
 
 use std::cell::Cell;

@@ -1,6 +1,6 @@
 //! Rounds with real processes that are really killed: agent, scripts and workers on one directory.
 //!
-//! The normal tests play a few. `BCRLAPI_ROUNDS=500 cargo test --release -p bcrlapi-tests rounds -- --nocapture` plays that
+//! The normal tests play a few. `BCRLAPI_ROUNDS=500 cargo test -p bcrlapi-tests rounds -- --nocapture` plays that
 //! many of each kind; `BCRLAPI_HISTORY=20000` puts so many done jobs into the queue first. `BCRLAPI_TEST_SEED` repeats.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,8 @@ const JOBS: usize = 20;
 const BLOWS: usize = 10;
 /// How many rounds are played on one system, one after the other, and how many systems at once.
 const ROUNDS_A_SYSTEM: u64 = 10;
-const PARALLEL_SYSTEMS: usize = 3;
+const PARALLEL_SYSTEMS: usize = 2;
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// A job whose `done` two scripts have lost between them is done after a minute; with a long queue all take their time.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -130,7 +131,7 @@ impl Lab {
     /// All who serve the queue; they end when the file `over` comes.
     fn start_cast(&self) -> Vec<Process> {
         let script = |name: &str| {
-            let program = format!("while [ ! -e over ]; do python3 app/{name} \"$0\"; sleep 0.02; done");
+            let program = format!("while [ ! -e over ]; do python3 app/{name} \"$0\"; sleep 0.1; done");
             let mut shell = Command::new("sh");
             shell.args(["-c", &program]).arg(self.system.shared("")).current_dir(self.system.path(""));
             Process::start(&mut shell, &self.system.path(""))
@@ -157,7 +158,7 @@ impl Lab {
         while !watch.look().await {
             assert!(started.elapsed() < PATIENCE, "round {number}: not all is done: {:?}", watch.facts);
             if kills + cuts == BLOWS {
-                sleep(Duration::from_millis(50)).await;
+                sleep(LOOK_PAUSE).await;
                 continue;
             }
             // Not a wait for anything: the moments of kills and cuts, and their lengths, are to be random ones.
@@ -185,7 +186,7 @@ impl Lab {
         }
         while let Err(trouble) = watch.has_come_to_rest().await {
             assert!(started.elapsed() < PATIENCE, "round {number} does not come to rest: {trouble}");
-            sleep(Duration::from_millis(50)).await;
+            sleep(LOOK_PAUSE).await;
         }
         let runs = watch.assert_results().await;
         let took = started.elapsed().as_secs_f64();

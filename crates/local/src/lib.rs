@@ -8,4 +8,4 @@ mod until;
 
 pub use lab::Lab;
 pub use stack::{Authorizer, Principal, REGION, Stack};
-pub use until::until;
+pub use until::{until, until_within};

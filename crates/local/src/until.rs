@@ -8,12 +8,17 @@ const LIMIT: Duration = Duration::from_mins(1);
 
 /// Looks again and again until there is something; fails with `what` was waited for after a minute.
 pub async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> anyhow::Result<T> {
-    let deadline = Instant::now() + LIMIT;
+    until_within(LIMIT, what, look).await
+}
+
+/// Looks again and again until there is something; fails with `what` was waited for after this time.
+pub async fn until_within<T>(limit: Duration, what: &str, look: impl AsyncFn() -> Option<T>) -> anyhow::Result<T> {
+    let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
         if let Some(found) = look().await {
             return Ok(found);
         }
         tokio::time::sleep(LOOK_PAUSE).await;
     }
-    bail!("waited {} s for {what}", LIMIT.as_secs())
+    bail!("waited {} s for {what}", limit.as_secs())
 }
