@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use bcrlapi::Signer;
-use bcrlapi_api::routes;
-use bcrlapi_domain::{JobId, Status};
+use bcrlapi_api::{Route, routes};
+use bcrlapi_common::Deployment;
+use bcrlapi_domain::{JobId, OwnerScope, Status};
 use bcrlapi_tests::{Request, System};
 use chrono::{TimeDelta, Utc};
 use http::Method;
@@ -86,7 +87,7 @@ async fn another_callers_job_looks_like_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_comes_in_without_a_good_signature() {
     let system = System::start().await;
-    let post = || system.request(Method::POST, "/v1/apis/mock/jobs?a=1&b=2", "{}");
+    let post = || system.request(Method::POST, "/v1/apis/mock/jobs", "{}");
     assert_eq!(post().send().await.status, 202, "the request itself is good");
 
     let unsigned = Request::new(Method::POST, &system.url("/v1/apis/mock/jobs"), "{}", None);
@@ -106,7 +107,7 @@ async fn nobody_comes_in_without_a_good_signature() {
     let tampered: [(&str, Tamper); 7] = [
         ("body", |request| request.body_mut().push(b' ')),
         ("path", |request| *request.uri_mut() = request.uri().to_string().replace("mock", "soc").parse().unwrap()),
-        ("query", |request| *request.uri_mut() = request.uri().to_string().replace("b=2", "b=3").parse().unwrap()),
+        ("query", |request| *request.uri_mut() = format!("{}?a=1", request.uri()).parse().unwrap()),
         ("method", |request| *request.method_mut() = Method::PUT),
         ("signed header", |request| drop(request.headers_mut().insert("content-type", "text/plain".parse().unwrap()))),
         ("date", |request| drop(request.headers_mut().insert("x-amz-date", "20200101T000000Z".parse().unwrap()))),
@@ -150,9 +151,28 @@ async fn bad_requests_get_a_clear_error() {
     form.assert_problem(415, "unsupported-media-type");
     let charset = system.request(Method::POST, "/v1/apis/mock/jobs", "{}");
     assert_eq!(charset.header("content-type", "application/JSON; charset=utf-8").send().await.status, 202);
+}
 
-    let delete = system.request(Method::DELETE, &routes::job(unknown_id(0)), "").send().await;
-    delete.assert_problem(405, "method-not-allowed");
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_says_which_methods_it_has_and_no_other_path_is_there() {
+    let system = System::start().await;
+    for route in Route::ALL {
+        let path = route.template().replace("{api}", "mock").replace("{uuid}", &unknown_id(0).to_string());
+        for method in [Method::DELETE, Method::PUT, Method::PATCH, Method::HEAD, Method::OPTIONS] {
+            let reply = system.request(method.clone(), &path, "").send().await;
+            assert_eq!(
+                (reply.status.as_u16(), reply.header("allow")),
+                (405, route.method().as_str()),
+                "{method} {path}"
+            );
+            assert_eq!(reply.header("x-amzn-errortype"), "method-not-allowed");
+        }
+        let misspelt = format!("{path}?verbose=1");
+        system.request(route.method(), &misspelt, "{}").send().await.assert_problem(400, "invalid-parameter");
+    }
+    for path in ["/", "/v1", "/v2/jobs", "/v1/jobs/", "/v1/apis/mock", "/v1/jobs/a/b/c", "/v1/apis/so/c/jobs"] {
+        system.request(Method::GET, path, "").send().await.assert_problem(404, "no-such-path");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,7 +223,8 @@ async fn a_job_older_than_a_week_is_gone() {
 async fn a_function_that_is_told_no_caller_refuses() {
     let system = System::start().await;
     let store = system.stack().store();
-    let state = bcrlapi_submit::State { store: store.clone(), apis: BTreeSet::default() };
+    let deployment = Deployment { store: store.clone(), owner_scope: OwnerScope::Account };
+    let state = bcrlapi_submit::State { deployment, apis: BTreeSet::default() };
     let without_context = || lambda_http::Request::new(lambda_http::Body::Text("{}".to_owned()));
     let without_identity = || {
         let mut event = ApiGatewayProxyRequest::default();
@@ -213,8 +234,8 @@ async fn a_function_that_is_told_no_caller_refuses() {
     for request in [without_context, without_identity as fn() -> _] {
         for response in [
             bcrlapi_submit::handle(&state, request()).await,
-            bcrlapi_status::handle(store, request(), Utc::now()).await,
-            bcrlapi_result::handle(store, request(), Utc::now()).await,
+            bcrlapi_status::handle(&state.deployment, request(), Utc::now()).await,
+            bcrlapi_result::handle(&state.deployment, request(), Utc::now()).await,
         ] {
             assert_eq!(response.status(), 403);
         }

@@ -7,7 +7,7 @@ use bcrlapi::{Client, Signer};
 use bcrlapi_api::{JobResource, routes};
 use bcrlapi_domain::{JobId, Status};
 use bcrlapi_exchange::{Queue, layout};
-use bcrlapi_local::{Principal, REGION, Stack, programs, until};
+use bcrlapi_local::{Principal, REGION, Settings, Stack, programs, until};
 use http::Method;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -40,9 +40,15 @@ pub struct System {
 impl System {
     /// Starts one that offers the apis `soc` and `mock`.
     pub async fn start() -> Self {
+        Self::start_with(Settings::default()).await
+    }
+
+    /// Starts one that offers the apis `soc` and `mock`, with other settings.
+    pub async fn start_with(settings: Settings) -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
-        let apis = programs::APIS.map(|api| api.parse().expect("a name of ours"));
-        let stack = Stack::start(&directory.path().join("stack"), 0, &apis).await.expect("the stack starts");
+        let settings =
+            Settings { apis: programs::APIS.map(|api| api.parse().expect("a name of ours")).into(), ..settings };
+        let stack = Stack::start(&directory.path().join("stack"), 0, &settings).await.expect("the stack starts");
         programs::write(&directory.path().join("programs")).expect("the programs can be written");
         fs::write(directory.path().join("record.py"), RECORDING_PROGRAM).expect("the program can be written");
         Self { stack, directory }
@@ -71,6 +77,12 @@ impl System {
     /// Somebody else with keys.
     pub fn bob(&self) -> &Principal {
         &self.stack.principals()[1]
+    }
+
+    /// Somebody with keys, by name.
+    pub fn principal(&self, name: &str) -> &Principal {
+        let found = self.stack.principals().iter().find(|principal| principal.name == name);
+        found.expect("there is somebody of this name")
     }
 
     /// Alice's client.

@@ -8,4 +8,4 @@ pub mod routes;
 
 pub use job_resource::{JobLinks, JobResource};
 pub use problem::{Problem, ProblemBody, ProblemKind};
-pub use routes::Route;
+pub use routes::{Function, Route};

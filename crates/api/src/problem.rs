@@ -1,6 +1,6 @@
 use std::fmt;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 /// What went wrong, told twice: `detail` is for the caller, `cause` only for the log.
@@ -12,6 +12,10 @@ pub struct Problem {
     pub detail: String,
     /// The inner error's own words. Never sent.
     pub cause: Option<String>,
+    /// Where the caller finds what this answer cannot carry.
+    pub link: Option<String>,
+    /// The methods that the path does have.
+    pub allow: Vec<Method>,
 }
 
 /// The kinds of problem. One error code each, for people and for programs.
@@ -19,8 +23,14 @@ pub struct Problem {
 pub enum ProblemKind {
     /// The request's body is not JSON.
     InvalidJson,
+    /// A header is malformed or comes twice.
+    InvalidHeader,
+    /// A query parameter is unknown, malformed or comes twice.
+    InvalidParameter,
     /// The request came without a caller's identity.
     Forbidden,
+    /// The API has no such path.
+    NoSuchPath,
     /// No api of this name is offered.
     NoSuchApi,
     /// There is no such job, or it is another caller's.
@@ -67,6 +77,9 @@ pub struct ProblemBody {
     pub instance: String,
     /// The same as `detail`: AWS SDKs and the AWS CLI print this field.
     pub message: String,
+    /// Where to find what this answer cannot carry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 impl ProblemBody {
@@ -82,7 +95,10 @@ impl ProblemKind {
         use StatusCode as S;
         match self {
             Self::InvalidJson => (S::BAD_REQUEST, "invalid-json", "The body is not JSON"),
+            Self::InvalidHeader => (S::BAD_REQUEST, "invalid-header", "A header is not as it should be"),
+            Self::InvalidParameter => (S::BAD_REQUEST, "invalid-parameter", "A parameter is not as it should be"),
             Self::Forbidden => (S::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::NoSuchPath => (S::NOT_FOUND, "no-such-path", "No such path"),
             Self::NoSuchApi => (S::NOT_FOUND, "no-such-api", "No such api"),
             Self::NoSuchJob => (S::NOT_FOUND, "no-such-job", "No such job"),
             Self::ResultNotReady => (S::NOT_FOUND, "result-not-ready", "The result is not ready"),
@@ -124,19 +140,19 @@ impl ProblemKind {
 impl Problem {
     /// A problem with the caller's request: nothing about it is secret.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), cause: None }
+        Self { kind, detail: detail.into(), cause: None, link: None, allow: Vec::new() }
     }
 
     /// A store is away. What it said is for the log.
     pub fn unavailable(cause: impl fmt::Display) -> Self {
         let detail = "a part of the service does not answer; try again in a moment";
-        Self { kind: ProblemKind::Unavailable, detail: detail.to_owned(), cause: Some(cause.to_string()) }
+        Self { cause: Some(cause.to_string()), ..Self::new(ProblemKind::Unavailable, detail) }
     }
 
     /// Something is wrong in the cloud that only an operator can mend. What it is, is for the log.
     pub fn internal(cause: impl fmt::Display) -> Self {
         let detail = "the job's data is damaged; ask the operator and name this request's id (instance)";
-        Self { kind: ProblemKind::Internal, detail: detail.to_owned(), cause: Some(cause.to_string()) }
+        Self { cause: Some(cause.to_string()), ..Self::new(ProblemKind::Internal, detail) }
     }
 
     /// What is sent. The type's host is one of RFC 6761's reserved names: it identifies, and leads to nobody's page.
@@ -149,6 +165,7 @@ impl Problem {
             detail: self.detail.clone(),
             instance: request_id.to_owned(),
             message: self.detail.clone(),
+            link: self.link.clone(),
         }
     }
 }

@@ -17,6 +17,17 @@ pub enum Route {
     Result,
 }
 
+/// The function that serves a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// The only one that writes.
+    Submit,
+    /// Only reads the table.
+    Status,
+    /// Reads the table and the responses.
+    Result,
+}
+
 impl Route {
     /// All routes.
     pub const ALL: [Self; 3] = [Self::Submit, Self::Status, Self::Result];
@@ -24,6 +35,28 @@ impl Route {
     /// The route of this method and path template.
     pub fn find(method: &Method, template: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|route| route.method() == *method && route.template() == template)
+    }
+
+    /// The methods that a path has, for `Allow`; none where there is no such path. `HEAD` and `OPTIONS` are not among
+    /// them: they would need a permission of their own, and say nothing that `GET` and `Allow` do not.
+    pub fn methods(template: &str) -> Vec<Method> {
+        Self::ALL.into_iter().filter(|route| route.template() == template).map(Self::method).collect()
+    }
+
+    /// The function that serves the route.
+    pub fn function(self) -> Function {
+        match self {
+            Self::Submit => Function::Submit,
+            Self::Status => Function::Status,
+            Self::Result => Function::Result,
+        }
+    }
+
+    /// The query parameters that the route knows. Any other is refused: a misspelt filter would show what was not meant.
+    pub fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::Submit | Self::Status | Self::Result => &[],
+        }
     }
 
     /// The route's method.

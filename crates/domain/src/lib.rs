@@ -12,5 +12,5 @@ mod state;
 pub use api_name::{ApiName, InvalidApiName};
 pub use id::{InvalidJobId, JobId};
 pub use job::{Job, Payload};
-pub use owner::Owner;
+pub use owner::{Owner, OwnerScope};
 pub use state::{Outcome, State, Status, UnknownWord};

@@ -6,4 +6,4 @@ mod settings;
 
 pub use call::{Call, store_problem};
 pub use respond::{Answer, json_response, problem_response, raw_json_response, respond};
-pub use settings::{optional, store_from_env};
+pub use settings::{Deployment, optional};

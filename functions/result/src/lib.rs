@@ -2,7 +2,7 @@
 
 use bcrlapi_api::{Problem, ProblemKind, Route};
 use bcrlapi_cloud::JobStore;
-use bcrlapi_common::{Answer, Call, raw_json_response, respond, store_problem};
+use bcrlapi_common::{Answer, Call, Deployment, raw_json_response, respond, store_problem};
 use bcrlapi_domain::{Job, Outcome, Payload, State};
 use chrono::{DateTime, Utc};
 use http::{Response, StatusCode};
@@ -14,10 +14,11 @@ use lambda_http::{Body, Request};
 const RESULT_MAX_ENCODED_BYTES: u64 = 6_291_556 - 16_384;
 
 /// Answers one call that came in at `now`.
-pub async fn handle(store: &JobStore, request: Request, now: DateTime<Utc>) -> Response<Body> {
-    respond(request, async |call: Call| match call.route {
+pub async fn handle(deployment: &Deployment, request: Request, now: DateTime<Utc>) -> Response<Body> {
+    let store = &deployment.store;
+    respond(deployment.owner_scope, request, async |call: Call| match call.route {
         Some(Route::Result) => result(store, &call, now).await,
-        _ => Err(call.method_not_allowed()),
+        _ => Err(call.no_such_route()),
     })
     .await
 }

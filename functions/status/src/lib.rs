@@ -3,17 +3,18 @@
 use bcrlapi_api::JobResource;
 use bcrlapi_api::routes::{RETRY_AFTER_S, Route};
 use bcrlapi_cloud::JobStore;
-use bcrlapi_common::{Answer, Call, json_response, respond};
+use bcrlapi_common::{Answer, Call, Deployment, json_response, respond};
 use chrono::{DateTime, Utc};
 use http::header::RETRY_AFTER;
 use http::{Response, StatusCode};
 use lambda_http::{Body, Request};
 
 /// Answers one call that came in at `now`.
-pub async fn handle(store: &JobStore, request: Request, now: DateTime<Utc>) -> Response<Body> {
-    respond(request, async |call: Call| match call.route {
+pub async fn handle(deployment: &Deployment, request: Request, now: DateTime<Utc>) -> Response<Body> {
+    let store = &deployment.store;
+    respond(deployment.owner_scope, request, async |call: Call| match call.route {
         Some(Route::Status) => status(store, &call, now).await,
-        _ => Err(call.method_not_allowed()),
+        _ => Err(call.no_such_route()),
     })
     .await
 }

@@ -7,8 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bcrlapi_api::routes::{RETRY_AFTER_S, Route};
 use bcrlapi_api::{JobResource, Problem, ProblemKind};
-use bcrlapi_cloud::JobStore;
-use bcrlapi_common::{Answer, Call, json_response, respond, store_problem};
+use bcrlapi_common::{Answer, Call, Deployment, json_response, respond, store_problem};
 use bcrlapi_domain::limits::REQUEST_MAX_BYTES;
 use bcrlapi_domain::{ApiName, Job, JobId, Payload};
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
@@ -21,8 +20,8 @@ use uuid::Uuid;
 /// What the function needs for every call.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// Where jobs are recorded.
-    pub store: JobStore,
+    /// What every function needs.
+    pub deployment: Deployment,
     /// The apis that are offered; every well-formed name where none are listed.
     pub apis: BTreeSet<ApiName>,
 }
@@ -33,15 +32,15 @@ impl State {
         let listed = bcrlapi_common::optional("BCRLAPI_APIS").unwrap_or_default();
         let names = listed.split(',').map(str::trim).filter(|name| !name.is_empty());
         let apis = names.map(str::parse).collect::<Result<_, _>>().context("BCRLAPI_APIS")?;
-        Ok(Self { store: bcrlapi_common::store_from_env().await?, apis })
+        Ok(Self { deployment: Deployment::from_env().await?, apis })
     }
 }
 
 /// Answers one call.
 pub async fn handle(state: &State, request: Request) -> Response<Body> {
-    respond(request, async |call: Call| match call.route {
+    respond(state.deployment.owner_scope, request, async |call: Call| match call.route {
         Some(Route::Submit) => submit(state, call).await,
-        _ => Err(call.method_not_allowed()),
+        _ => Err(call.no_such_route()),
     })
     .await
 }
@@ -53,7 +52,7 @@ async fn submit(state: &State, call: Call) -> Answer {
     let body = call.into_body();
     check_body(&body)?;
     let job = Job::requested(new_id(), api, owner, payload_of(&body));
-    state.store.submit(&job, body.into()).await.map_err(store_problem)?;
+    state.deployment.store.submit(&job, body.into()).await.map_err(store_problem)?;
     Ok(accepted(&JobResource::new(&job, &base_url)))
 }
 

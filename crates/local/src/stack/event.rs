@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bcrlapi_api::Route;
+use bcrlapi_api::{Function, Route};
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
@@ -16,18 +16,24 @@ use super::Principal;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Which route a path belongs to, and its parameters.
+/// Where a path that is none of the API's leads: the function there says so.
+const ANY_OTHER: (&str, Function) = ("/{proxy+}", Function::Status);
+
+/// Which template a path fits, whatever the method; who serves it; and its parameters.
 pub(super) struct Matched {
-    pub(super) template: &'static str,
+    template: &'static str,
+    pub(super) function: Function,
     parameters: HashMap<String, String>,
 }
 
 /// Finds the template that the path fits.
-pub(super) fn match_path(path: &str) -> Option<Matched> {
-    Route::ALL.into_iter().find_map(|route| {
+pub(super) fn match_path(path: &str) -> Matched {
+    let matched = Route::ALL.into_iter().find_map(|route| {
         let parameters = fit(route.template(), path)?;
-        Some(Matched { template: route.template(), parameters })
-    })
+        Some(Matched { template: route.template(), function: route.function(), parameters })
+    });
+    let (template, function) = ANY_OTHER;
+    matched.unwrap_or_else(|| Matched { template, function, parameters: HashMap::new() })
 }
 
 /// Whether the request can be written as a URL, as functions expect it.

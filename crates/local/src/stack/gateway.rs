@@ -9,8 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::serve::ListenerExt;
-use bcrlapi_api::{Problem, ProblemKind, Route};
-use bcrlapi_cloud::JobStore;
+use bcrlapi_api::{Function, Problem, ProblemKind};
 use bcrlapi_common::problem_response;
 use chrono::Utc;
 use http_body_util::LengthLimitError;
@@ -22,26 +21,21 @@ use super::{Principal, event, signature};
 /// The largest body that passes. Source: API Gateway quotas, "Payload size".
 const BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
 
-/// The three functions with what they need.
-pub(super) struct Functions {
-    pub(super) submit: bcrlapi_submit::State,
-    pub(super) store: JobStore,
-}
-
 struct Gateway {
-    functions: Functions,
+    /// What the functions need; `submit` needs the most.
+    state: bcrlapi_submit::State,
     principals: Vec<Principal>,
 }
 
 /// Serves until `stop`.
 pub(super) fn serve(
     listener: TcpListener,
-    functions: Functions,
+    state: bcrlapi_submit::State,
     principals: Vec<Principal>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|socket| drop(socket.set_nodelay(true)));
-    let app = Router::new().fallback(answer).with_state(Arc::new(Gateway { functions, principals }));
+    let app = Router::new().fallback(answer).with_state(Arc::new(Gateway { state, principals }));
     tokio::spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await });
     Ok(())
 }
@@ -69,16 +63,14 @@ impl Gateway {
         if !event::has_usable_host(&parts) {
             return Err(forbidden("the host header names no host"));
         }
-        let matched = event::match_path(parts.uri.path()).ok_or_else(|| forbidden("the API has no such path"))?;
-        let route = Route::find(&parts.method, matched.template).ok_or_else(|| {
-            let detail = format!("{} is not a method of {}", parts.method, matched.template);
-            Problem::new(ProblemKind::MethodNotAllowed, detail)
-        })?;
+        let matched = event::match_path(parts.uri.path());
+        let function = matched.function;
         let request = event::to_lambda_request(parts, body.into(), matched, caller, request_id);
-        Ok(match route {
-            Route::Submit => bcrlapi_submit::handle(&self.functions.submit, request).await,
-            Route::Status => bcrlapi_status::handle(&self.functions.store, request, Utc::now()).await,
-            Route::Result => bcrlapi_result::handle(&self.functions.store, request, Utc::now()).await,
+        let deployment = &self.state.deployment;
+        Ok(match function {
+            Function::Submit => bcrlapi_submit::handle(&self.state, request).await,
+            Function::Status => bcrlapi_status::handle(deployment, request, Utc::now()).await,
+            Function::Result => bcrlapi_result::handle(deployment, request, Utc::now()).await,
         })
     }
 }
