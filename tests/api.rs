@@ -224,7 +224,7 @@ async fn a_function_that_is_told_no_caller_refuses() {
     let system = System::start().await;
     let store = system.stack().store();
     let deployment = Deployment { store: store.clone(), owner_scope: OwnerScope::Account };
-    let state = bcrlapi_submit::State { deployment, apis: BTreeSet::default() };
+    let state = bcrlapi_submit::State { deployment, apis: BTreeSet::default(), queue_limit: None };
     let without_context = || lambda_http::Request::new(lambda_http::Body::Text("{}".to_owned()));
     let without_identity = || {
         let mut event = ApiGatewayProxyRequest::default();
@@ -233,7 +233,7 @@ async fn a_function_that_is_told_no_caller_refuses() {
     };
     for request in [without_context, without_identity as fn() -> _] {
         for response in [
-            bcrlapi_submit::handle(&state, request()).await,
+            bcrlapi_submit::handle(&state, request(), Utc::now()).await,
             bcrlapi_status::handle(&state.deployment, request(), Utc::now()).await,
             bcrlapi_result::handle(&state.deployment, request(), Utc::now()).await,
         ] {

@@ -6,5 +6,6 @@ mod architecture;
 mod commands;
 mod definition;
 mod documents;
+mod idempotency;
 mod lab;
 mod store;

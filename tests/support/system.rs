@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
@@ -124,6 +125,12 @@ impl System {
         let file = fs::read(self.shared(&layout::response(id))).expect("there is a response file");
         assert_eq!(result, file, "the result is the response file, byte for byte");
         result
+    }
+
+    /// The names of the request bodies in the bucket.
+    pub fn request_objects(&self) -> BTreeSet<String> {
+        let files = fs::read_dir(self.stack.directory().join("s3/bcrlapi/request")).into_iter().flatten();
+        files.map(|file| file.expect("it can be read").file_name().to_string_lossy().into_owned()).collect()
     }
 
     /// The queue as it is now.

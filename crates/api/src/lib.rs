@@ -2,6 +2,7 @@
 //!
 //! The functions write these types and the client command reads them, so that the two cannot drift apart.
 
+pub mod content_digest;
 mod job_resource;
 mod problem;
 pub mod routes;

@@ -3,6 +3,8 @@ use std::fmt;
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use crate::routes;
+
 /// What went wrong, told twice: `detail` is for the caller, `cause` only for the log.
 #[derive(Debug)]
 pub struct Problem {
@@ -47,6 +49,10 @@ pub enum ProblemKind {
     ResultTooLarge,
     /// The request's body is not declared as JSON.
     UnsupportedMediaType,
+    /// The idempotency key was used for another body.
+    IdempotencyKeyReused,
+    /// The request's body is not the one that its digest was made of.
+    DigestMismatch,
     /// The job is done and failed.
     JobFailed,
     /// The job was canceled.
@@ -55,6 +61,8 @@ pub enum ProblemKind {
     JobLost,
     /// The job's week was over before it was done.
     JobExpired,
+    /// More jobs wait than the deployment allows.
+    QueueFull,
     /// Something is wrong that trying again does not mend.
     Internal,
     /// A store behind the API is away.
@@ -109,10 +117,15 @@ impl ProblemKind {
             Self::UnsupportedMediaType => {
                 (S::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is not declared as JSON")
             }
+            Self::IdempotencyKeyReused => {
+                (S::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key was used for another body")
+            }
+            Self::DigestMismatch => (S::UNPROCESSABLE_ENTITY, "digest-mismatch", "The body is not what was sent"),
             Self::JobFailed => (S::UNPROCESSABLE_ENTITY, "job-failed", "The job failed"),
             Self::JobCanceled => (S::UNPROCESSABLE_ENTITY, "job-canceled", "The job was canceled"),
             Self::JobLost => (S::UNPROCESSABLE_ENTITY, "job-lost", "The job was lost"),
             Self::JobExpired => (S::UNPROCESSABLE_ENTITY, "job-expired", "The job was not done within its week"),
+            Self::QueueFull => (S::TOO_MANY_REQUESTS, "queue-full", "The queue is full"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
             Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
         }
@@ -131,7 +144,8 @@ impl ProblemKind {
     /// How long a caller should wait before the same request has another answer, in seconds.
     pub fn retry_after_s(self) -> Option<u32> {
         match self {
-            Self::ResultNotReady | Self::Unavailable => Some(crate::routes::RETRY_AFTER_S),
+            Self::ResultNotReady | Self::Unavailable => Some(routes::RETRY_AFTER_S),
+            Self::QueueFull => Some(routes::RETRY_AFTER_QUEUE_FULL_S),
             _ => None,
         }
     }

@@ -1,10 +1,19 @@
 //! The routes of the API, in API Gateway's own notation, and the paths that clients ask for.
 
 use bcrlapi_domain::{ApiName, JobId};
-use http::Method;
+use http::{HeaderName, Method};
 
 /// How long a client should wait before it asks again for a job that is not done, in seconds.
 pub const RETRY_AFTER_S: u32 = 5;
+
+/// How long a client should wait before it submits again to a queue that was full, in seconds: jobs take minutes.
+pub const RETRY_AFTER_QUEUE_FULL_S: u32 = 60;
+
+/// The header with the caller's own name for a submit.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// `true` where the answer is about an earlier submit with the same key.
+pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// One route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

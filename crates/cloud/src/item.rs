@@ -32,6 +32,11 @@ pub(crate) fn text(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
 }
 
+/// When a job's rows may go.
+pub(crate) fn expires_at(id: JobId) -> AttributeValue {
+    number(id.expiry_date().timestamp().cast_unsigned())
+}
+
 /// The row of a job that was just requested.
 pub(crate) fn from_requested(job: &Job) -> Item {
     // request_date is written for people who look at the table; the code takes it from the id.
@@ -44,7 +49,7 @@ pub(crate) fn from_requested(job: &Job) -> Item {
         ("request_date".to_owned(), date(job.id.request_date())),
         ("request_size".to_owned(), number(job.request.size_bytes)),
         ("request_sha256".to_owned(), text(&job.request.sha256)),
-        (EXPIRES_AT.to_owned(), number(job.id.expiry_date().timestamp().cast_unsigned())),
+        (EXPIRES_AT.to_owned(), expires_at(job.id)),
     ])
 }
 

@@ -5,11 +5,13 @@
 
 mod error;
 mod item;
+mod keyed;
 mod lab;
 mod schema;
 mod store;
 
 pub use error::StoreError;
+pub use keyed::KeyedSubmit;
 pub use lab::Heartbeat;
 pub use schema::{Index, TABLE, TableSchema};
 pub use store::{JobStore, LocalEndpoints};

@@ -37,3 +37,5 @@ pub(crate) const OWNER: &str = "owner";
 pub(crate) const INBOX_NEW: &str = "lab";
 /// `inbox` of a job that the lab has taken and not finished: what an agent that starts has to go on with.
 pub(crate) const INBOX_TAKEN: &str = "lab:taken";
+/// Every value of `inbox`.
+pub(crate) const INBOX_ALL: [&str; 2] = [INBOX_NEW, INBOX_TAKEN];

@@ -7,6 +7,7 @@ use aws_sdk_s3::config::Credentials;
 mod objects;
 mod provision;
 mod rows;
+mod submits;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long one call may take, with all its tries: less than the 29 s after which API Gateway gives up on a function.

@@ -33,6 +33,8 @@ pub struct Settings {
     pub apis: Vec<ApiName>,
     /// Whose jobs a caller shares.
     pub owner_scope: OwnerScope,
+    /// How many jobs may be open; any number where there is none.
+    pub queue_limit: Option<usize>,
 }
 
 /// The cloud's half: the API and its two stores, on loopback, with their data in one directory.
@@ -73,6 +75,7 @@ impl Stack {
         let state = bcrlapi_submit::State {
             deployment: Deployment { store: store.clone(), owner_scope: settings.owner_scope },
             apis: settings.apis.iter().cloned().collect(),
+            queue_limit: settings.queue_limit,
         };
         gateway::serve(gateway, state, principals.clone(), stop.clone())?;
         Ok(Self { directory, api_url, endpoints, principals, store, stop, _lock: lock })

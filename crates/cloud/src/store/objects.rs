@@ -64,6 +64,11 @@ impl JobStore {
         put.send().await.map(drop).map_err(StoreError::unavailable("write a request"))
     }
 
+    pub(super) async fn delete_request(&self, id: JobId) -> Result<(), StoreError> {
+        let delete = self.s3.delete_object().bucket(&self.bucket).key(Key::Request(id).to_string());
+        delete.send().await.map(drop).map_err(StoreError::unavailable("remove a request"))
+    }
+
     fn put_object(&self, key: Key, body: ByteStream, payload: &Payload) -> PutObjectFluentBuilder {
         let put = self.s3.put_object().bucket(&self.bucket).key(key.to_string()).content_type("application/json");
         put.checksum_sha256(&payload.sha256).body(body)

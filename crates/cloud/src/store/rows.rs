@@ -1,14 +1,12 @@
 //! The rows of the jobs, in DynamoDB.
 
 use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use bcrlapi_domain::limits::RETENTION;
 use bcrlapi_domain::{Job, JobId, Outcome, Payload, Status};
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::JobStore;
@@ -20,19 +18,6 @@ use crate::{Heartbeat, StoreError};
 const INBOX_PAGE: i32 = 500;
 
 impl JobStore {
-    /// Records a new job: its body first, then the row that makes it visible to the lab.
-    pub async fn submit(&self, job: &Job, body: Bytes) -> Result<(), StoreError> {
-        self.put_request(job.id, body, &job.request).await?;
-        let put = self.dynamodb.put_item().table_name(&self.table).set_item(Some(item::from_requested(job)));
-        match put.condition_expression("attribute_not_exists(pk)").send().await {
-            // The id is new by construction: a row that is there already is this very one, after a lost answer.
-            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
-                Ok(())
-            }
-            other => other.map(drop).map_err(StoreError::unavailable("write the job's row")),
-        }
-    }
-
     /// The job as the table has it now; `None` if it has no such job.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         let get = self.dynamodb.get_item().table_name(&self.table).key(PK, item::pk(id)).consistent_read(true);
@@ -112,7 +97,7 @@ impl JobStore {
         put.send().await.map(drop).map_err(StoreError::unavailable("write the lab's heartbeat"))
     }
 
-    fn query_inbox(&self, value: &str, now: DateTime<Utc>) -> QueryFluentBuilder {
+    pub(super) fn query_inbox(&self, value: &str, now: DateTime<Utc>) -> QueryFluentBuilder {
         let query = self.dynamodb.query().table_name(&self.table).index_name(INBOX);
         let query = query.key_condition_expression("inbox = :inbox AND pk >= :oldest");
         let query = query.expression_attribute_values(":inbox", text(value));

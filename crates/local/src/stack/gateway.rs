@@ -68,7 +68,7 @@ impl Gateway {
         let request = event::to_lambda_request(parts, body.into(), matched, caller, request_id);
         let deployment = &self.state.deployment;
         Ok(match function {
-            Function::Submit => bcrlapi_submit::handle(&self.state, request).await,
+            Function::Submit => bcrlapi_submit::handle(&self.state, request, Utc::now()).await,
             Function::Status => bcrlapi_status::handle(deployment, request, Utc::now()).await,
             Function::Result => bcrlapi_result::handle(deployment, request, Utc::now()).await,
         })
