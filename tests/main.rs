@@ -3,6 +3,7 @@
 
 mod api;
 mod architecture;
+mod cancel;
 mod commands;
 mod definition;
 mod documents;

@@ -39,6 +39,10 @@ pub enum ProblemKind {
     NoSuchJob,
     /// The job is not done yet.
     ResultNotReady,
+    /// The job's program runs; it cannot be taken back any more.
+    NotCancelable,
+    /// The job is done; it cannot be taken back any more.
+    AlreadyDone,
     /// The path has no such method.
     MethodNotAllowed,
     /// The job's week is over.
@@ -111,6 +115,8 @@ impl ProblemKind {
             Self::NoSuchJob => (S::NOT_FOUND, "no-such-job", "No such job"),
             Self::ResultNotReady => (S::NOT_FOUND, "result-not-ready", "The result is not ready"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
+            Self::NotCancelable => (S::CONFLICT, "not-cancelable", "The job cannot be canceled"),
+            Self::AlreadyDone => (S::CONFLICT, "already-done", "The job is done already"),
             Self::Expired => (S::GONE, "expired", "The job has expired"),
             Self::RequestTooLarge => (S::PAYLOAD_TOO_LARGE, "request-too-large", "The request is too large"),
             Self::ResultTooLarge => (S::PAYLOAD_TOO_LARGE, "result-too-large", "The result is too large"),

@@ -20,6 +20,8 @@ pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotenc
 pub enum Route {
     /// Submit a job.
     Submit,
+    /// Take a job back.
+    Cancel,
     /// Ask for a job.
     Status,
     /// Fetch a job's result.
@@ -39,7 +41,7 @@ pub enum Function {
 
 impl Route {
     /// All routes.
-    pub const ALL: [Self; 3] = [Self::Submit, Self::Status, Self::Result];
+    pub const ALL: [Self; 4] = [Self::Submit, Self::Cancel, Self::Status, Self::Result];
 
     /// The route of this method and path template.
     pub fn find(method: &Method, template: &str) -> Option<Self> {
@@ -55,7 +57,7 @@ impl Route {
     /// The function that serves the route.
     pub fn function(self) -> Function {
         match self {
-            Self::Submit => Function::Submit,
+            Self::Submit | Self::Cancel => Function::Submit,
             Self::Status => Function::Status,
             Self::Result => Function::Result,
         }
@@ -64,14 +66,14 @@ impl Route {
     /// The query parameters that the route knows. Any other is refused: a misspelt filter would show what was not meant.
     pub fn parameters(self) -> &'static [&'static str] {
         match self {
-            Self::Submit | Self::Status | Self::Result => &[],
+            Self::Submit | Self::Cancel | Self::Status | Self::Result => &[],
         }
     }
 
     /// The route's method.
     pub fn method(self) -> Method {
         match self {
-            Self::Submit => Method::POST,
+            Self::Submit | Self::Cancel => Method::POST,
             Self::Status | Self::Result => Method::GET,
         }
     }
@@ -80,6 +82,7 @@ impl Route {
     pub fn template(self) -> &'static str {
         match self {
             Self::Submit => "/v1/apis/{api}/jobs",
+            Self::Cancel => "/v1/jobs/{uuid}/cancel",
             Self::Status => "/v1/jobs/{uuid}",
             Self::Result => "/v1/jobs/{uuid}/result",
         }
@@ -96,9 +99,19 @@ pub fn job(id: JobId) -> String {
     format!("/v1/jobs/{id}")
 }
 
+/// The path to take a job back.
+pub fn cancel(id: JobId) -> String {
+    format!("/v1/jobs/{id}/cancel")
+}
+
 /// The path of a job's result.
 pub fn result(id: JobId) -> String {
     format!("/v1/jobs/{id}/result")
+}
+
+/// The path of a link to a job's result.
+pub fn result_link(id: JobId) -> String {
+    format!("/v1/jobs/{id}/result/link")
 }
 
 #[cfg(test)]
@@ -110,6 +123,7 @@ mod tests {
         let (api, id) = ("soc".parse().unwrap(), "018aef2c-7a00-7000-8000-000000000001".parse::<JobId>().unwrap());
         let fill = |route: Route| route.template().replace("{api}", "soc").replace("{uuid}", &id.to_string());
         assert_eq!(submit(&api), fill(Route::Submit));
+        assert_eq!(cancel(id), fill(Route::Cancel));
         assert_eq!(job(id), fill(Route::Status));
         assert_eq!(result(id), fill(Route::Result));
     }

@@ -1,4 +1,5 @@
-//! `submit`: the only function that writes. Takes a program's input and makes a job of it.
+//! `submit`: the only function that writes. Takes a program's input and makes a job of it, and takes
+//! jobs back.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +11,7 @@ use chrono::{DateTime, Utc};
 use http::Response;
 use lambda_http::{Body, Request};
 
+mod cancel;
 mod submit;
 
 /// What the function needs for every call.
@@ -40,6 +42,7 @@ impl State {
 pub async fn handle(state: &State, request: Request, now: DateTime<Utc>) -> Response<Body> {
     respond(state.deployment.owner_scope, request, async |call: Call| match call.route {
         Some(Route::Submit) => submit::submit(state, call, now).await,
+        Some(Route::Cancel) => cancel::cancel(&state.deployment.store, &call, now).await,
         _ => Err(call.no_such_route()),
     })
     .await
