@@ -9,4 +9,6 @@ mod definition;
 mod documents;
 mod idempotency;
 mod lab;
+mod owners;
+mod reading;
 mod store;

@@ -73,7 +73,7 @@ impl Agent {
             Action::Fail { id, error } => self.fail(id, &error).await,
             Action::Heartbeat { pending, processing } => {
                 let now = Utc::now();
-                let agent_version = env!("CARGO_PKG_VERSION");
+                let agent_version = env!("CARGO_PKG_VERSION").to_owned();
                 self.store.record_heartbeat(&Heartbeat { last_sync: now, agent_version, pending, processing }).await?;
                 Ok(Effect::HeartbeatRecorded(now))
             }

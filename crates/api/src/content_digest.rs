@@ -2,6 +2,10 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use http::HeaderName;
+
+/// The header.
+pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
 /// The header's value is no dictionary of digests.
 #[derive(Debug, Clone, PartialEq, Eq)]

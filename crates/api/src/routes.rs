@@ -22,10 +22,16 @@ pub enum Route {
     Submit,
     /// Take a job back.
     Cancel,
+    /// List one's jobs.
+    List,
     /// Ask for a job.
     Status,
+    /// Ask how the lab is.
+    Lab,
     /// Fetch a job's result.
     Result,
+    /// Get a link to a job's result.
+    ResultLink,
 }
 
 /// The function that serves a route.
@@ -41,7 +47,8 @@ pub enum Function {
 
 impl Route {
     /// All routes.
-    pub const ALL: [Self; 4] = [Self::Submit, Self::Cancel, Self::Status, Self::Result];
+    pub const ALL: [Self; 7] =
+        [Self::Submit, Self::Cancel, Self::List, Self::Status, Self::Lab, Self::Result, Self::ResultLink];
 
     /// The route of this method and path template.
     pub fn find(method: &Method, template: &str) -> Option<Self> {
@@ -58,15 +65,16 @@ impl Route {
     pub fn function(self) -> Function {
         match self {
             Self::Submit | Self::Cancel => Function::Submit,
-            Self::Status => Function::Status,
-            Self::Result => Function::Result,
+            Self::List | Self::Status | Self::Lab => Function::Status,
+            Self::Result | Self::ResultLink => Function::Result,
         }
     }
 
     /// The query parameters that the route knows. Any other is refused: a misspelt filter would show what was not meant.
     pub fn parameters(self) -> &'static [&'static str] {
         match self {
-            Self::Submit | Self::Cancel | Self::Status | Self::Result => &[],
+            Self::List => &["api", "cursor", "limit", "status"],
+            _ => &[],
         }
     }
 
@@ -74,7 +82,7 @@ impl Route {
     pub fn method(self) -> Method {
         match self {
             Self::Submit | Self::Cancel => Method::POST,
-            Self::Status | Self::Result => Method::GET,
+            _ => Method::GET,
         }
     }
 
@@ -83,8 +91,11 @@ impl Route {
         match self {
             Self::Submit => "/v1/apis/{api}/jobs",
             Self::Cancel => "/v1/jobs/{uuid}/cancel",
+            Self::List => "/v1/jobs",
             Self::Status => "/v1/jobs/{uuid}",
+            Self::Lab => "/v1/lab",
             Self::Result => "/v1/jobs/{uuid}/result",
+            Self::ResultLink => "/v1/jobs/{uuid}/result/link",
         }
     }
 }
@@ -93,6 +104,12 @@ impl Route {
 pub fn submit(api: &ApiName) -> String {
     format!("/v1/apis/{api}/jobs")
 }
+
+/// The path of a caller's jobs.
+pub const LIST: &str = "/v1/jobs";
+
+/// The path of the lab's state.
+pub const LAB: &str = "/v1/lab";
 
 /// The path of a job.
 pub fn job(id: JobId) -> String {
@@ -126,5 +143,7 @@ mod tests {
         assert_eq!(cancel(id), fill(Route::Cancel));
         assert_eq!(job(id), fill(Route::Status));
         assert_eq!(result(id), fill(Route::Result));
+        assert_eq!(result_link(id), fill(Route::ResultLink));
+        assert_eq!((LIST, LAB), (Route::List.template(), Route::Lab.template()));
     }
 }

@@ -14,4 +14,4 @@ pub use error::StoreError;
 pub use keyed::KeyedSubmit;
 pub use lab::Heartbeat;
 pub use schema::{Index, TABLE, TableSchema};
-pub use store::{JobStore, LocalEndpoints};
+pub use store::{JobFilter, JobPage, JobStore, LocalEndpoints};

@@ -4,10 +4,13 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_sdk_s3::config::Credentials;
 
+mod lists;
 mod objects;
 mod provision;
 mod rows;
 mod submits;
+
+pub use lists::{JobFilter, JobPage};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long one call may take, with all its tries: less than the 29 s after which API Gateway gives up on a function.

@@ -5,22 +5,23 @@ use std::collections::BTreeSet;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bcrlapi_api::routes::{self, RETRY_AFTER_S};
-use bcrlapi_api::{JobResource, Problem, ProblemKind, content_digest};
+use bcrlapi_api::{
+    JobResource, Problem, ProblemKind,
+    content_digest::{self, CONTENT_DIGEST},
+};
 use bcrlapi_cloud::{JobStore, KeyedSubmit};
 use bcrlapi_common::{Answer, Call, json_response, store_problem};
 use bcrlapi_domain::limits::REQUEST_MAX_BYTES;
 use bcrlapi_domain::{ApiName, IdempotencyKey, Job, JobId, Payload};
 use chrono::{DateTime, Utc};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use lambda_http::Body;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::State;
-
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
 pub(crate) async fn submit(state: &State, call: Call, now: DateTime<Utc>) -> Answer {
     let api = offered_api(&state.apis, &call.path_parameter("api"))?;

@@ -8,6 +8,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::{ByteStream, Length};
 use bcrlapi_domain::{JobId, Payload};
 use bytes::Bytes;
@@ -44,6 +45,15 @@ impl JobStore {
     /// Fetches a response's body; `None` if it is gone. A body that is not as large as its row says is refused unread.
     pub async fn read_response(&self, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {
         self.get_object(Key::Response(id), id, expected).await
+    }
+
+    /// A link that whoever has it may follow to a response's body, for this long; not longer than this process's own
+    /// credentials hold. Nothing is sent.
+    pub async fn response_link(&self, id: JobId, valid: Duration) -> Result<String, StoreError> {
+        let valid = PresigningConfig::expires_in(valid).map_err(StoreError::unavailable("make a link"))?;
+        let get = self.s3.get_object().bucket(&self.bucket).key(Key::Response(id).to_string());
+        let link = get.presigned(valid).await.map_err(StoreError::unavailable("make a link"))?;
+        Ok(link.uri().to_owned())
     }
 
     /// Uploads a response from its file, without holding it in memory. S3 checks it against the SHA-256.

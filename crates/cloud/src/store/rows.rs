@@ -131,6 +131,13 @@ impl JobStore {
         put.send().await.map(drop).map_err(StoreError::unavailable("write the lab's heartbeat"))
     }
 
+    /// What the lab last said of itself; `None` where it never did, or in no form that is known.
+    pub async fn heartbeat(&self) -> Result<Option<Heartbeat>, StoreError> {
+        let get = self.dynamodb.get_item().table_name(&self.table).key(PK, Heartbeat::pk());
+        let row = get.send().await.map_err(StoreError::unavailable("read the lab's heartbeat"))?.item;
+        Ok(row.as_ref().and_then(Heartbeat::from_item))
+    }
+
     async fn all_in_inbox(&self, value: &str, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {
         let mut rows = self.query_inbox(value, now).into_paginator().items().send();
         let mut jobs = Vec::new();
