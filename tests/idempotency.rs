@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use bcrlapi::{Client, Signer};
+use bcrlapi_api::content_digest;
 use bcrlapi_cloud::KeyedSubmit;
-use bcrlapi_domain::{IdempotencyKey, Job, JobId, Owner, Payload, Status};
-use bcrlapi_local::Settings;
-use bcrlapi_tests::{Reply, Request, System};
+use bcrlapi_domain::{IdempotencyKey, Job, JobId, Owner, Status};
+use bcrlapi_local::{REGION, Settings};
+use bcrlapi_tests::{Reply, Request, System, payload};
 use chrono::Utc;
 use futures::future::join_all;
 use http::Method;
-use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
 const MOCK: &str = "/v1/apis/mock/jobs";
@@ -85,9 +86,8 @@ async fn two_hundred_submits_at_once_with_one_key_make_one_job() {
 
 fn job() -> Job {
     let owner = Owner::from_identity("1", "AIDA").unwrap();
-    let sha256 = BASE64_STANDARD.encode(Sha256::digest("{}"));
     let id = Uuid::now_v7().try_into().unwrap();
-    Job::requested(id, "soc".parse().unwrap(), owner, Payload { size_bytes: 2, sha256 })
+    Job::requested(id, "soc".parse().unwrap(), owner, payload("{}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,10 +111,45 @@ async fn a_submit_whose_answer_was_lost_is_the_same_submit_and_a_loser_leaves_no
     assert_eq!(store.keyed_submit(&winner, &key, Utc::now()).await.unwrap().unwrap().id, loser.id);
 }
 
+/// A proxy whose first connection ends as soon as an answer comes. Gives its URL; serves as long as the test runs.
+async fn proxy_that_loses_an_answer(upstream_url: &str) -> String {
+    let upstream = upstream_url.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut is_first = true;
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut upstream = TcpStream::connect(&upstream).await.unwrap();
+            if std::mem::take(&mut is_first) {
+                let (mut request, mut to_client) = client.split();
+                let (mut answer, mut upstream) = upstream.split();
+                let mut byte = [0];
+                tokio::select! {
+                    _ = tokio::io::copy(&mut request, &mut upstream) => {}
+                    _ = answer.read(&mut byte) => {}
+                }
+                drop(to_client.shutdown().await);
+            } else {
+                tokio::spawn(async move { copy_bidirectional(&mut client, &mut upstream).await });
+            }
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_answer_was_lost_tries_again_and_has_one_job() {
+    let system = System::start().await;
+    let url = proxy_that_loses_an_answer(system.stack().api_url()).await;
+    let client = Client::new(&url, Signer::new(system.alice().credentials(), REGION)).unwrap();
+    let job = client.submit(&"mock".parse().unwrap(), b"{}".to_vec()).await.unwrap();
+    assert_eq!(jobs_in_the_cloud(&system).await, BTreeSet::from([job.uuid]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_digest_that_was_sent_is_checked() {
     let system = System::start().await;
-    let digest = |body: &str| format!("sha-256=:{}:", BASE64_STANDARD.encode(Sha256::digest(body)));
+    let digest = |body: &str| content_digest::render(&payload(body).sha256);
     let submit = |value: String| system.request(Method::POST, MOCK, "{}").header("content-digest", &value).send();
     assert_eq!(submit(digest("{}")).await.status, 202);
     assert_eq!(submit("sha-512=:AAAA:".to_owned()).await.status, 202, "not one of ours");

@@ -1,40 +1,23 @@
 //! What a caller reads: the list of jobs, the lab's state, tags, and links to results of any size.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bcrlapi_api::{JobList, LabState, LabWord, ResultLink, Route, content_digest, routes};
 use bcrlapi_cloud::{Heartbeat, JobFilter, JobStore, LocalEndpoints};
 use bcrlapi_common::Deployment;
-use bcrlapi_domain::{Job, JobId, Owner, OwnerScope, Payload};
+use bcrlapi_domain::{Job, JobId, Owner, OwnerScope};
 use bcrlapi_local::until;
-use bcrlapi_tests::{Reply, System};
+use bcrlapi_tests::{Reply, System, payload};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, stream};
 use http::Method;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyRequest;
 use lambda_http::request::LambdaRequest;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 async fn get(system: &System, path: &str) -> Reply {
     system.request(Method::GET, path, "").send().await
-}
-
-fn payload(content: &str) -> Payload {
-    Payload { size_bytes: content.len() as u64, sha256: BASE64_STANDARD.encode(Sha256::digest(content)) }
-}
-
-/// Ends the job as the lab would, with this response.
-async fn finish(system: &System, id: JobId, response: &str) {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(response.as_bytes()).unwrap();
-    let store = system.stack().store();
-    store.put_response(id, &file, &payload(response)).await.unwrap();
-    assert!(store.succeed(id, &payload(response), Utc::now()).await.unwrap().is_some());
 }
 
 /// All pages of a list, one after the other.
@@ -80,7 +63,7 @@ async fn a_caller_lists_their_own_jobs_newest_first_page_by_page() {
 
     let store = system.stack().store();
     store.report(all[3], None, None, Utc::now()).await.unwrap();
-    finish(&system, all[5], "{}").await;
+    system.finish(all[5], "{}").await;
     assert_eq!(ids(&pages(&system, "status=processing").await), [all[3]]);
     assert_eq!(ids(&pages(&system, "status=done").await), [all[5]]);
     assert_eq!(sizes(&pages(&system, "api=soc&limit=3").await), [3, 3, 2]);
@@ -164,7 +147,7 @@ async fn what_the_caller_has_already_is_not_sent_again() {
     assert_eq!((same.status.as_u16(), same.body.len(), same.header("etag")), (304, 0, tag.as_str()));
     assert_eq!((same.header("retry-after"), same.header("cache-control")), ("5", "private, no-cache"));
 
-    finish(&system, id, r#"{"a": 1}"#).await;
+    system.finish(id, r#"{"a": 1}"#).await;
     let done = ask(&routes::job(id), &tag).await;
     assert_eq!((done.status.as_u16(), done.json()["status"].as_str()), (200, Some("done")));
     assert!(done.header("etag") != tag && !done.headers.contains_key("retry-after"));
@@ -187,7 +170,7 @@ async fn a_result_of_any_size_is_behind_its_link() {
     let early = get(&system, &link_path).await;
     early.assert_problem(404, "result-not-ready");
     let response = format!("\"{}\"", "x".repeat(7_000_000));
-    finish(&system, id, &response).await;
+    system.finish(id, &response).await;
 
     let too_large = get(&system, &routes::result(id)).await.assert_problem(413, "result-too-large");
     assert_eq!(too_large.link, Some(system.url(&link_path)));

@@ -11,4 +11,4 @@ pub use binaries::binary;
 pub use process::Process;
 pub use proxy::{Cut, cuttable_proxy, slow_proxy};
 pub use request::{Reply, Request};
-pub use system::System;
+pub use system::{System, payload};
