@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bcrlapi_api::{JobList, LabState, LabWord, ResultLink, Route, content_digest, routes};
+use bcrlapi_api::{JobList, LabPresence, LabState, ResultLink, Route, content_digest, routes};
 use bcrlapi_cloud::{Heartbeat, JobFilter, JobStore, LocalEndpoints};
 use bcrlapi_common::Deployment;
 use bcrlapi_domain::{Job, JobId, Owner, OwnerScope};
@@ -117,9 +117,9 @@ async fn a_search_that_goes_through_many_jobs_stops_in_between_and_says_where() 
 async fn the_lab_is_online_while_it_says_so() {
     let system = System::start().await;
     let lab = async || serde_json::from_slice::<LabState>(&get(&system, routes::LAB).await.body).unwrap();
-    let never = LabState { state: LabWord::Offline, last_sync: None, pending: 0, processing: 0 };
+    let never = LabState { state: LabPresence::Offline, last_sync: None, pending: 0, processing: 0 };
     assert_eq!(lab().await, never);
-    for (minutes, state) in [(4, LabWord::Offline), (2, LabWord::Online)] {
+    for (minutes, state) in [(4, LabPresence::Offline), (2, LabPresence::Online)] {
         let last_sync = Utc::now() - TimeDelta::minutes(minutes);
         let heartbeat = Heartbeat { last_sync, agent_version: "1".to_owned(), pending: 2, processing: 1 };
         system.stack().store().record_heartbeat(&heartbeat).await.unwrap();
@@ -130,7 +130,7 @@ async fn the_lab_is_online_while_it_says_so() {
     let started = Utc::now();
     let _agent = system.start_agent();
     let online = until("the agent's word", async || Some(lab().await).filter(|lab| lab.last_sync > Some(started)));
-    assert_eq!(online.await.unwrap().state, LabWord::Online);
+    assert_eq!(online.await.unwrap().state, LabPresence::Online);
 }
 
 #[tokio::test(flavor = "multi_thread")]

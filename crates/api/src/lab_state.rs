@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabState {
     /// Whether it is there.
-    pub state: LabWord,
+    pub state: LabPresence,
     /// When it last said anything; `None` if it never did.
     pub last_sync: Option<DateTime<Utc>>,
     /// Jobs that waited in the lab then.
@@ -17,14 +17,14 @@ pub struct LabState {
 /// Whether the lab is there. Submitting does not depend on it: the job waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LabWord {
+pub enum LabPresence {
     /// It has said something in the last three minutes.
     Online,
     /// It has not, or never.
     Offline,
 }
 
-impl LabWord {
+impl LabPresence {
     /// Three of the agent's heartbeats.
     const SILENCE_MAX: TimeDelta = TimeDelta::minutes(3);
 

@@ -12,7 +12,7 @@ pub mod routes;
 
 pub use job_list::JobList;
 pub use job_resource::{JobLinks, JobResource};
-pub use lab_state::{LabState, LabWord};
+pub use lab_state::{LabPresence, LabState};
 pub use problem::{Problem, ProblemBody, ProblemKind};
 pub use result_link::ResultLink;
 pub use routes::{Function, Route};

@@ -74,7 +74,7 @@ impl Route {
     pub fn parameters(self) -> &'static [&'static str] {
         match self {
             Self::List => &["api", "cursor", "limit", "status"],
-            _ => &[],
+            Self::Submit | Self::Cancel | Self::Status | Self::Lab | Self::Result | Self::ResultLink => &[],
         }
     }
 
@@ -82,7 +82,7 @@ impl Route {
     pub fn method(self) -> Method {
         match self {
             Self::Submit | Self::Cancel => Method::POST,
-            _ => Method::GET,
+            Self::List | Self::Status | Self::Lab | Self::Result | Self::ResultLink => Method::GET,
         }
     }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bcrlapi::{Client, ClientError};
-use bcrlapi_api::{JobResource, LabState, LabWord};
+use bcrlapi_api::{JobResource, LabPresence, LabState};
 use bcrlapi_domain::JobId;
+use tokio::sync::Notify;
 
 use crate::progress::ProgressLine;
 
@@ -24,16 +25,25 @@ pub(crate) struct TimedOut {
 
 /// Waits for the job's end, or until the time is over.
 pub(crate) async fn wait_for(client: &Client, id: JobId, timeout: Option<Duration>) -> anyhow::Result<JobResource> {
-    let line = ProgressLine::start();
+    let (line, has_looked) = (ProgressLine::start(), Notify::new());
+    let on_look = |job: &JobResource| {
+        line.show_job(job);
+        has_looked.notify_one();
+    };
+    // The lab matters to a job that was not done at the first look.
+    let lab = async {
+        has_looked.notified().await;
+        watch_lab(client, &line).await
+    };
     tokio::select! {
-        waited = client.wait(id, |job| line.show_job(job)) => match waited {
+        waited = client.wait(id, on_look) => match waited {
             Err(error @ ClientError::Unreachable(_)) => {
                 Err(error).with_context(|| format!("the job goes on; later: bcrlapi wait {id}"))
             }
             waited => Ok(waited?),
         },
         timed_out = after(id, timeout) => Err(timed_out.into()),
-        never = watch_lab(client, &line) => match never {},
+        never = lab => match never {},
     }
 }
 
@@ -52,7 +62,7 @@ async fn watch_lab(client: &Client, line: &ProgressLine) -> Infallible {
     let mut has_told = false;
     loop {
         if let Ok(lab) = client.lab().await {
-            if lab.state == LabWord::Offline && !std::mem::replace(&mut has_told, true) {
+            if lab.state == LabPresence::Offline && !std::mem::replace(&mut has_told, true) {
                 line.say(&offline(&lab));
             }
             line.show_lab(&lab);

@@ -104,12 +104,14 @@ impl Call {
     }
 
     fn check_parameters(&self) -> Result<(), Problem> {
-        let Some(query) = self.request.query_string_parameters_ref() else { return Ok(()) };
-        let known = self.route.map(Route::parameters).unwrap_or_default();
+        let (Some(route), Some(query)) = (self.route, self.request.query_string_parameters_ref()) else {
+            return Ok(());
+        };
+        let known = route.parameters();
         let invalid = |detail| Err(Problem::new(ProblemKind::InvalidParameter, detail));
         let mut seen = BTreeSet::new();
         for (name, _) in query.iter() {
-            if self.route.is_some() && !known.contains(&name) {
+            if !known.contains(&name) {
                 return invalid(format!("{name:?} is not a parameter of this path; it has {known:?}"));
             }
             if !seen.insert(name) {

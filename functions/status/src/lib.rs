@@ -1,7 +1,7 @@
 //! `status`: how far jobs are, and how the lab is. Only reads the table.
 
 use bcrlapi_api::routes::{RETRY_AFTER_S, Route};
-use bcrlapi_api::{JobResource, LabState, LabWord};
+use bcrlapi_api::{JobResource, LabPresence, LabState};
 use bcrlapi_cloud::JobStore;
 use bcrlapi_common::{
     Answer, Call, Deployment, etag_of, is_known, json_response, not_modified, respond, store_problem, tagged,
@@ -42,6 +42,6 @@ async fn lab(store: &JobStore, now: DateTime<Utc>) -> Answer {
     let heartbeat = store.heartbeat().await.map_err(store_problem)?;
     let last_sync = heartbeat.as_ref().map(|heartbeat| heartbeat.last_sync);
     let (pending, processing) = heartbeat.map(|lab| (lab.pending, lab.processing)).unwrap_or_default();
-    let lab = LabState { state: LabWord::at(last_sync, now), last_sync, pending, processing };
+    let lab = LabState { state: LabPresence::at(last_sync, now), last_sync, pending, processing };
     Ok(json_response(StatusCode::OK, &lab))
 }

@@ -10,6 +10,9 @@ use http::StatusCode;
 
 use crate::cursor;
 
+/// How much of a wrong value is shown.
+const SHOWN_MAX_CHARS: usize = 100;
+
 pub(crate) async fn list(store: &JobStore, call: &Call, now: DateTime<Utc>) -> Answer {
     let filter = JobFilter {
         api: parsed(call, "api", "the name of an api")?,
@@ -43,6 +46,3 @@ fn invalid(name: &str, text: &str, expected: &str) -> Problem {
     let text: String = text.chars().take(SHOWN_MAX_CHARS).collect();
     Problem::new(ProblemKind::InvalidParameter, format!("{name} is {text:?}; expected is {expected}"))
 }
-
-/// How much of a wrong value is shown.
-const SHOWN_MAX_CHARS: usize = 100;

@@ -1,10 +1,13 @@
 //! Recording new jobs, and what keeps the same submit from becoming two.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::config::interceptors::InterceptorContext;
 use aws_sdk_dynamodb::config::retry::{ClassifyRetry, RetryAction, RetryConfig};
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{
     CancellationReason, Put, ReturnValuesOnConditionCheckFailure, Select, TransactWriteItem,
 };
@@ -19,7 +22,9 @@ use crate::{KeyedSubmit, StoreError};
 
 /// How often a transaction is tried that others on the same key keep disturbing, and the pause before the second try.
 const CONFLICT_TRIES: u32 = 8;
-const CONFLICT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
+
+const IS_NEW: &str = "attribute_not_exists(pk)";
 
 impl JobStore {
     /// Records a new job: its body first, then the row that makes it visible to the lab.
@@ -112,15 +117,13 @@ impl JobStore {
         }
     }
 
-    fn put(&self, item: Item) -> aws_sdk_dynamodb::types::builders::PutBuilder {
+    fn put(&self, item: Item) -> PutBuilder {
         let put = Put::builder().table_name(&self.table).set_item(Some(item));
         put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 }
 
-const IS_NEW: &str = "attribute_not_exists(pk)";
-
-fn in_transaction(put: aws_sdk_dynamodb::types::builders::PutBuilder) -> TransactWriteItem {
+fn in_transaction(put: PutBuilder) -> TransactWriteItem {
     TransactWriteItem::builder().put(put.build().expect("table and item are set")).build()
 }
 
