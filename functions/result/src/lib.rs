@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use bcrlapi_api::{
-    JobResource, Problem, ProblemKind, ResultLink, Route,
-    content_digest::{self, CONTENT_DIGEST},
-};
+use bcrlapi_api::content_digest::{self, CONTENT_DIGEST};
+use bcrlapi_api::{JobResource, Problem, ProblemKind, ResultLink, Route};
 use bcrlapi_cloud::JobStore;
 use bcrlapi_common::{
     Answer, Call, Deployment, etag_of, is_known, json_response, not_modified, raw_json_response, respond,

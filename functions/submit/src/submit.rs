@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bcrlapi_api::content_digest::{self, CONTENT_DIGEST};
 use bcrlapi_api::routes::{self, RETRY_AFTER_S};
-use bcrlapi_api::{
-    JobResource, Problem, ProblemKind,
-    content_digest::{self, CONTENT_DIGEST},
-};
+use bcrlapi_api::{JobResource, Problem, ProblemKind};
 use bcrlapi_cloud::{JobStore, KeyedSubmit};
 use bcrlapi_common::{Answer, Call, json_response, store_problem};
 use bcrlapi_domain::limits::REQUEST_MAX_BYTES;
-use bcrlapi_domain::{ApiName, IdempotencyKey, Job, JobId, Payload};
+use bcrlapi_domain::{ApiName, IdempotencyKey, InvalidIdempotencyKey, Job, JobId, Payload};
 use chrono::{DateTime, Utc};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -108,9 +106,7 @@ fn declared_digest(call: &Call) -> Result<Option<String>, Problem> {
 
 fn idempotency_key(call: &Call) -> Result<Option<IdempotencyKey>, Problem> {
     let key = call.header(&routes::IDEMPOTENCY_KEY)?.map(str::parse).transpose();
-    key.map_err(|error: bcrlapi_domain::InvalidIdempotencyKey| {
-        Problem::new(ProblemKind::InvalidHeader, error.to_string())
-    })
+    key.map_err(|error: InvalidIdempotencyKey| Problem::new(ProblemKind::InvalidHeader, error.to_string()))
 }
 
 fn check_size(body: &[u8]) -> Result<(), Problem> {
