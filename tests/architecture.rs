@@ -14,7 +14,7 @@ const OURS: [(&str, &[&str]); 13] = [
     ("bcrlapi-cloud", &["bcrlapi-domain"]),
     ("bcrlapi-common", &["bcrlapi-api", "bcrlapi-cloud", "bcrlapi-domain"]),
     ("bcrlapi-submit", &["bcrlapi-api", "bcrlapi-cloud", "bcrlapi-domain", "bcrlapi-common"]),
-    ("bcrlapi-status", &["bcrlapi-api", "bcrlapi-cloud", "bcrlapi-common"]),
+    ("bcrlapi-status", &["bcrlapi-api", "bcrlapi-cloud", "bcrlapi-domain", "bcrlapi-common"]),
     ("bcrlapi-result", &["bcrlapi-api", "bcrlapi-cloud", "bcrlapi-domain", "bcrlapi-common"]),
     ("bcrlapi-agent", &["bcrlapi-cloud", "bcrlapi-directory", "bcrlapi-domain", "bcrlapi-exchange"]),
     ("bcrlapi-worker", &["bcrlapi-directory", "bcrlapi-domain", "bcrlapi-exchange"]),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use bcrlapi_domain::Status;
-use bcrlapi_local::{programs, until};
+use bcrlapi_local::{Settings, programs, until};
 use bcrlapi_tests::{Process, System, binary};
 use serde_json::{Value, json};
 
@@ -158,6 +158,105 @@ async fn the_clients_exit_code_says_what_happened() {
     }
     let nowhere = [("BCRLAPI_URL", "http://127.0.0.1:9")];
     assert_exit(&run(&["status", &uuid], &nowhere).await, 4, "could not be reached");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_lists_cancels_and_shows_the_lab() {
+    let system = System::start().await;
+    let run = |arguments: &[&str]| {
+        let mut command = system.command("bcrlapi");
+        command.args(arguments);
+        output(command)
+    };
+    fs::write(system.path("fine.json"), "{}").unwrap();
+    let submit = ["submit", "mock", "--input", "fine.json", "--idempotency-key", "my-key"];
+    let first = run(&submit).await;
+    assert_exit(&first, 0, "submitted");
+    assert_eq!(run(&submit).await.stdout, first.stdout, "the same key, the same job");
+    let uuid = text(&first.stdout).trim().to_owned();
+    let second = run(&["submit", "soc", "--input", "fine.json", "--json"]).await;
+    let second: Value = serde_json::from_slice(&second.stdout).unwrap();
+    assert_exit(
+        &run(&["submit", "mock", "--input", "fine.json", "--idempotency-key", "a b"]).await,
+        2,
+        "visible ASCII",
+    );
+    fs::write(system.path("other.json"), "[]").unwrap();
+    let reused = ["submit", "mock", "--input", "other.json", "--idempotency-key", "my-key"];
+    assert_exit(&run(&reused).await, 3, "idempotency-key-reused");
+
+    let all = text(&run(&["list"]).await.stdout);
+    let lines: Vec<_> = all.lines().collect();
+    assert!(lines[0].starts_with(second["uuid"].as_str().unwrap()) && lines[1].starts_with(&uuid), "{all}");
+    assert_eq!(lines.len(), 2);
+    assert_exit(&run(&["list", "--limit", "1"]).await, 0, "... and more: --limit");
+    let listed: Value = serde_json::from_slice(&run(&["list", "--api", "soc", "--json"]).await.stdout).unwrap();
+    assert_eq!(listed, json!({"jobs": [second], "next_cursor": null}));
+    assert_exit(&run(&["list", "--status", "ready"]).await, 2, "unknown status");
+
+    assert_exit(&run(&["lab"]).await, 0, "state      offline");
+    let late = run(&["wait", &uuid, "--timeout", "1s"]).await;
+    assert_exit(&late, 5, &format!("it goes on. Later: bcrlapi wait {uuid}"));
+    assert_exit(&late, 5, "the lab is offline and was never seen; the job waits for it");
+
+    assert_exit(&run(&["cancel", &uuid]).await, 0, "canceled");
+    assert_exit(&run(&["wait", &uuid]).await, 1, "canceled");
+    let canceled: Value = serde_json::from_slice(&run(&["status", &uuid, "--json"]).await.stdout).unwrap();
+    assert_eq!((&canceled["status"], &canceled["outcome"]), (&json!("done"), &json!("canceled")));
+    let second = second["uuid"].as_str().unwrap();
+    system.stack().store().take(second.parse().unwrap()).await.unwrap();
+    assert_exit(&run(&["cancel", second]).await, 0, "the program may be quicker");
+    system.stack().store().report(second.parse().unwrap(), None, None, chrono::Utc::now()).await.unwrap();
+    assert_exit(&run(&["cancel", second]).await, 3, "not-cancelable");
+
+    let _agent = system.start_agent();
+    let online = async || {
+        let lab: Value = serde_json::from_slice(&run(&["lab", "--json"]).await.stdout).unwrap();
+        (lab["state"] == "online").then_some(())
+    };
+    until("the lab to be online", online).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_fetches_results_of_any_size_and_makes_csv_of_them() {
+    let system = System::start().await;
+    let run = |arguments: &[&str]| {
+        let mut command = system.command("bcrlapi");
+        command.args(arguments);
+        output(command)
+    };
+    let done = async |response: String| {
+        let job = system.submit("mock", &json!({})).await;
+        system.finish(job.uuid, &response).await;
+        job.uuid.to_string()
+    };
+    let large = format!("\"{}\"", "x".repeat(7_000_000));
+    let uuid = done(large.clone()).await;
+    assert!(run(&["result", &uuid]).await.stdout == large.as_bytes(), "it follows the link");
+    assert_exit(&run(&["result", &uuid, "--csv"]).await, 2, "cannot become CSV");
+
+    let uuid =
+        done(r#"{"soc_percent": 1, "samples": [{"time_s": 0, "note": "a,b"}, {"time_s": 1.50}]}"#.to_owned()).await;
+    assert_eq!(text(&run(&["result", &uuid, "--csv"]).await.stdout), "time_s,note\n0,\"a,b\"\n1.50,\n");
+    assert_exit(&run(&["result", &uuid, "--csv", "-o", "result.csv"]).await, 0, "written to result.csv");
+    assert_eq!(fs::read_to_string(system.path("result.csv")).unwrap(), "time_s,note\n0,\"a,b\"\n1.50,\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_gives_up_where_it_is_told_to_come_back_much_later() {
+    let system = System::start_with(Settings { queue_limit: Some(0), ..Settings::default() }).await;
+    fs::write(system.path("fine.json"), "{}").unwrap();
+    let mut submit = system.command("bcrlapi");
+    submit.args(["submit", "mock", "--input", "fine.json"]);
+    assert_exit(&output(submit).await, 3, "queue-full");
+}
+
+#[test]
+fn the_client_completes_its_words_in_shells() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = Command::new(binary("bcrlapi")).args(["completions", shell]).env_clear().output().unwrap();
+        assert_exit(&script, 0, "cancel");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,12 +3,17 @@
 
 mod api;
 mod architecture;
+mod bad_input;
+mod cancel;
 mod commands;
 mod definition;
 mod documents;
 mod histories;
 mod hostile;
+mod idempotency;
 mod lab;
+mod owners;
+mod reading;
 mod rounds;
 mod signature;
 mod store;

@@ -1,15 +1,21 @@
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bcrlapi::{Client, Signer};
 use bcrlapi_api::{JobResource, routes};
-use bcrlapi_domain::{JobId, Status};
+use bcrlapi_domain::{JobId, Payload, Status};
 use bcrlapi_exchange::{Queue, layout};
-use bcrlapi_local::{Principal, REGION, Stack, programs, until};
+use bcrlapi_local::{Principal, REGION, Settings, Stack, programs, until};
+use chrono::Utc;
 use http::Method;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::request::Request;
@@ -28,6 +34,11 @@ while "gate" in request["input"] and not (here / request["input"]["gate"]).exist
 runpy.run_path(str(here / "programs" / "app-server" / "main.py"), run_name="__main__")
 "#;
 
+/// What a row says of a body.
+pub fn payload(body: &str) -> Payload {
+    Payload { size_bytes: body.len() as u64, sha256: BASE64_STANDARD.encode(Sha256::digest(body)) }
+}
+
 /// A bcrlapi of the test's own, in a directory that goes with it: the API and its stores in this process; agents and
 /// workers as real processes, where the test starts them.
 #[derive(Debug)]
@@ -40,9 +51,15 @@ pub struct System {
 impl System {
     /// Starts one that offers the apis `soc` and `mock`.
     pub async fn start() -> Self {
+        Self::start_with(Settings::default()).await
+    }
+
+    /// Starts one that offers the apis `soc` and `mock`, with other settings.
+    pub async fn start_with(settings: Settings) -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
-        let apis = programs::APIS.map(|api| api.parse().expect("a name of ours"));
-        let stack = Stack::start(&directory.path().join("stack"), 0, &apis).await.expect("the stack starts");
+        let settings =
+            Settings { apis: programs::APIS.map(|api| api.parse().expect("a name of ours")).into(), ..settings };
+        let stack = Stack::start(&directory.path().join("stack"), 0, &settings).await.expect("the stack starts");
         programs::write(&directory.path().join("programs")).expect("the programs can be written");
         fs::write(directory.path().join("record.py"), RECORDING_PROGRAM).expect("the program can be written");
         Self { stack, directory }
@@ -73,6 +90,12 @@ impl System {
         &self.stack.principals()[1]
     }
 
+    /// Somebody with keys, by name.
+    pub fn principal(&self, name: &str) -> &Principal {
+        let found = self.stack.principals().iter().find(|principal| principal.name == name);
+        found.expect("there is somebody of this name")
+    }
+
     /// Alice's client.
     pub fn client(&self) -> Client {
         self.stack.client(self.alice()).expect("a client can be made")
@@ -99,6 +122,16 @@ impl System {
         self.client().submit(&api, input.to_string().into_bytes()).await.expect("the job is accepted")
     }
 
+    /// Ends a job as the lab would, with this response.
+    pub async fn finish(&self, id: JobId, response: &str) {
+        let mut file = tempfile::tempfile().expect("a file can be made");
+        file.write_all(response.as_bytes()).expect("it can be written");
+        let payload = payload(response);
+        let store = self.stack.store();
+        store.put_response(id, &file, &payload, &[]).await.expect("it is uploaded");
+        store.succeed(id, &payload, Utc::now()).await.expect("it is recorded").expect("there is such a job");
+    }
+
     /// Waits until Alice's job has got this far.
     pub async fn reached(&self, id: JobId, status: Status) -> JobResource {
         let client = self.client();
@@ -112,6 +145,12 @@ impl System {
         let file = fs::read(self.shared(&layout::response(id))).expect("there is a response file");
         assert_eq!(result, file, "the result is the response file, byte for byte");
         result
+    }
+
+    /// The names of the request bodies in the bucket.
+    pub fn request_objects(&self) -> BTreeSet<String> {
+        let files = fs::read_dir(self.stack.directory().join("s3/bcrlapi/request")).into_iter().flatten();
+        files.map(|file| file.expect("it can be read").file_name().to_string_lossy().into_owned()).collect()
     }
 
     /// The queue as it is now.

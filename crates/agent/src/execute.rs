@@ -78,7 +78,7 @@ impl Agent {
             Action::Lose(id) => self.lose(id).await,
             Action::Heartbeat { pending, processing } => {
                 let now = (self.clock)();
-                let agent_version = env!("CARGO_PKG_VERSION");
+                let agent_version = env!("CARGO_PKG_VERSION").to_owned();
                 self.store.record_heartbeat(&Heartbeat { last_sync: now, agent_version, pending, processing }).await?;
                 Ok(Effect::HeartbeatRecorded(now))
             }

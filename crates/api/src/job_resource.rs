@@ -29,6 +29,8 @@ pub struct JobResource {
     pub finish_date: Option<DateTime<Utc>>,
     /// When it will be gone.
     pub expiry_date: DateTime<Utc>,
+    /// Whether it was asked back after the lab had taken it. The program may have been quicker.
+    pub cancel_requested: bool,
     /// Where to go from here.
     pub links: JobLinks,
 }
@@ -41,6 +43,10 @@ pub struct JobLinks {
     pub this: String,
     /// Its result.
     pub result: String,
+    /// A link to its result, for results of any size.
+    pub result_link: String,
+    /// Where to take it back.
+    pub cancel: String,
 }
 
 impl JobResource {
@@ -64,9 +70,12 @@ impl JobResource {
             start_date: job.start_date.map(|date| date.trunc_subsecs(MILLISECONDS)),
             finish_date: job.finish_date.map(|date| date.trunc_subsecs(MILLISECONDS)),
             expiry_date: job.id.expiry_date(),
+            cancel_requested: job.cancel_requested,
             links: JobLinks {
                 this: format!("{base_url}{}", routes::job(job.id)),
                 result: format!("{base_url}{}", routes::result(job.id)),
+                result_link: format!("{base_url}{}", routes::result_link(job.id)),
+                cancel: format!("{base_url}{}", routes::cancel(job.id)),
             },
         }
     }

@@ -2,10 +2,17 @@
 //!
 //! The functions write these types and the client command reads them, so that the two cannot drift apart.
 
+pub mod content_digest;
+mod job_list;
 mod job_resource;
+mod lab_state;
 mod problem;
+mod result_link;
 pub mod routes;
 
+pub use job_list::JobList;
 pub use job_resource::{JobLinks, JobResource};
+pub use lab_state::{LabPresence, LabState};
 pub use problem::{Problem, ProblemBody, ProblemKind};
-pub use routes::Route;
+pub use result_link::ResultLink;
+pub use routes::{Function, Route};

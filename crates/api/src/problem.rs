@@ -1,7 +1,9 @@
 use std::fmt;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
+
+use crate::routes;
 
 /// What went wrong, told twice: `detail` is for the caller, `cause` only for the log.
 #[derive(Debug)]
@@ -12,6 +14,10 @@ pub struct Problem {
     pub detail: String,
     /// The inner error's own words. Never sent.
     pub cause: Option<String>,
+    /// Where the caller finds what this answer cannot carry.
+    pub link: Option<String>,
+    /// The methods that the path does have.
+    pub allow: Vec<Method>,
 }
 
 /// The kinds of problem. One error code each, for people and for programs.
@@ -19,14 +25,24 @@ pub struct Problem {
 pub enum ProblemKind {
     /// The request's body is not JSON.
     InvalidJson,
+    /// A header is malformed or comes twice.
+    InvalidHeader,
+    /// A query parameter is unknown, malformed or comes twice.
+    InvalidParameter,
     /// The request came without a caller's identity.
     Forbidden,
+    /// The API has no such path.
+    NoSuchPath,
     /// No api of this name is offered.
     NoSuchApi,
     /// There is no such job, or it is another caller's.
     NoSuchJob,
     /// The job is not done yet.
     ResultNotReady,
+    /// The job's program runs; it cannot be taken back any more.
+    NotCancelable,
+    /// The job is done; it cannot be taken back any more.
+    AlreadyDone,
     /// The path has no such method.
     MethodNotAllowed,
     /// The job's week is over.
@@ -37,6 +53,10 @@ pub enum ProblemKind {
     ResultTooLarge,
     /// The request's body is not declared as JSON.
     UnsupportedMediaType,
+    /// The idempotency key was used for another body.
+    IdempotencyKeyReused,
+    /// The request's body is not the one that its digest was made of.
+    DigestMismatch,
     /// The job is done and failed.
     JobFailed,
     /// The job was canceled.
@@ -45,6 +65,8 @@ pub enum ProblemKind {
     JobLost,
     /// The job's week was over before it was done.
     JobExpired,
+    /// More jobs wait than the deployment allows.
+    QueueFull,
     /// Something is wrong that trying again does not mend.
     Internal,
     /// A store behind the API is away.
@@ -67,6 +89,9 @@ pub struct ProblemBody {
     pub instance: String,
     /// The same as `detail`: AWS SDKs and the AWS CLI print this field.
     pub message: String,
+    /// Where to find what this answer cannot carry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 impl ProblemBody {
@@ -82,21 +107,31 @@ impl ProblemKind {
         use StatusCode as S;
         match self {
             Self::InvalidJson => (S::BAD_REQUEST, "invalid-json", "The body is not JSON"),
+            Self::InvalidHeader => (S::BAD_REQUEST, "invalid-header", "A header is not as it should be"),
+            Self::InvalidParameter => (S::BAD_REQUEST, "invalid-parameter", "A parameter is not as it should be"),
             Self::Forbidden => (S::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::NoSuchPath => (S::NOT_FOUND, "no-such-path", "No such path"),
             Self::NoSuchApi => (S::NOT_FOUND, "no-such-api", "No such api"),
             Self::NoSuchJob => (S::NOT_FOUND, "no-such-job", "No such job"),
             Self::ResultNotReady => (S::NOT_FOUND, "result-not-ready", "The result is not ready"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
+            Self::NotCancelable => (S::CONFLICT, "not-cancelable", "The job cannot be canceled"),
+            Self::AlreadyDone => (S::CONFLICT, "already-done", "The job is done already"),
             Self::Expired => (S::GONE, "expired", "The job has expired"),
             Self::RequestTooLarge => (S::PAYLOAD_TOO_LARGE, "request-too-large", "The request is too large"),
             Self::ResultTooLarge => (S::PAYLOAD_TOO_LARGE, "result-too-large", "The result is too large"),
             Self::UnsupportedMediaType => {
                 (S::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is not declared as JSON")
             }
+            Self::IdempotencyKeyReused => {
+                (S::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key was used for another body")
+            }
+            Self::DigestMismatch => (S::UNPROCESSABLE_ENTITY, "digest-mismatch", "The body is not what was sent"),
             Self::JobFailed => (S::UNPROCESSABLE_ENTITY, "job-failed", "The job failed"),
             Self::JobCanceled => (S::UNPROCESSABLE_ENTITY, "job-canceled", "The job was canceled"),
             Self::JobLost => (S::UNPROCESSABLE_ENTITY, "job-lost", "The job was lost"),
             Self::JobExpired => (S::UNPROCESSABLE_ENTITY, "job-expired", "The job was not done within its week"),
+            Self::QueueFull => (S::TOO_MANY_REQUESTS, "queue-full", "The queue is full"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
             Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
         }
@@ -115,7 +150,8 @@ impl ProblemKind {
     /// How long a caller should wait before the same request has another answer, in seconds.
     pub fn retry_after_s(self) -> Option<u32> {
         match self {
-            Self::ResultNotReady | Self::Unavailable => Some(crate::routes::RETRY_AFTER_S),
+            Self::ResultNotReady | Self::Unavailable => Some(routes::RETRY_AFTER_S),
+            Self::QueueFull => Some(routes::RETRY_AFTER_QUEUE_FULL_S),
             _ => None,
         }
     }
@@ -124,19 +160,19 @@ impl ProblemKind {
 impl Problem {
     /// A problem with the caller's request: nothing about it is secret.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), cause: None }
+        Self { kind, detail: detail.into(), cause: None, link: None, allow: Vec::new() }
     }
 
     /// A store is away. What it said is for the log.
     pub fn unavailable(cause: impl fmt::Display) -> Self {
         let detail = "a part of the service does not answer; try again in a moment";
-        Self { kind: ProblemKind::Unavailable, detail: detail.to_owned(), cause: Some(cause.to_string()) }
+        Self { cause: Some(cause.to_string()), ..Self::new(ProblemKind::Unavailable, detail) }
     }
 
     /// Something is wrong in the cloud that only an operator can mend. What it is, is for the log.
     pub fn internal(cause: impl fmt::Display) -> Self {
         let detail = "the job's data is damaged; ask the operator and name this request's id (instance)";
-        Self { kind: ProblemKind::Internal, detail: detail.to_owned(), cause: Some(cause.to_string()) }
+        Self { cause: Some(cause.to_string()), ..Self::new(ProblemKind::Internal, detail) }
     }
 
     /// What is sent. The type's host is one of RFC 6761's reserved names: it identifies, and leads to nobody's page.
@@ -149,6 +185,7 @@ impl Problem {
             detail: self.detail.clone(),
             instance: request_id.to_owned(),
             message: self.detail.clone(),
+            link: self.link.clone(),
         }
     }
 }

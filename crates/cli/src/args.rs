@@ -1,7 +1,9 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
-use bcrlapi_domain::{ApiName, JobId};
+use bcrlapi_domain::{ApiName, IdempotencyKey, JobId, Status};
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 const EXAMPLE: &str = "Example:
   export BCRLAPI_URL=https://a1b2c3.execute-api.ap-northeast-1.amazonaws.com/prod
@@ -12,7 +14,8 @@ Exit codes:
   1  the job failed
   2  wrong usage, no credentials, or a file that cannot be read or written
   3  the API refused
-  4  the API could not be reached";
+  4  the API could not be reached
+  5  the job was not done within --timeout";
 
 /// Runs jobs on a lab's programs over its API, and fetches their results.
 ///
@@ -23,6 +26,9 @@ pub(crate) struct Args {
     /// The API's URL, stage included (output of the deployment).
     #[arg(long, env = "BCRLAPI_URL", global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
+    /// Print what the API answers, as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -39,6 +45,12 @@ pub(crate) enum Command {
         /// Wait for the job's end and print its result.
         #[arg(long)]
         wait: bool,
+        /// How long to wait, such as 10m; without it, to the job's end.
+        #[arg(long, requires = "wait", value_name = "TIME", value_parser = humantime::parse_duration)]
+        timeout: Option<Duration>,
+        /// A name of your own for this submit: the same submit under the same name is one job. Without it, one is made up.
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<IdempotencyKey>,
     },
     /// Show how far a job is.
     Status {
@@ -49,7 +61,29 @@ pub(crate) enum Command {
     Wait {
         /// The job.
         uuid: JobId,
+        /// How long to wait, such as 10m; without it, to the job's end.
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        timeout: Option<Duration>,
     },
+    /// List your jobs, newest first.
+    List {
+        /// Only those for this api.
+        #[arg(long)]
+        api: Option<ApiName>,
+        /// Only those in this status: pending, processing or done.
+        #[arg(long)]
+        status: Option<Status>,
+        /// The most jobs to list.
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: usize,
+    },
+    /// Take a job back. One that waits in the lab is asked back; one that runs cannot be.
+    Cancel {
+        /// The job.
+        uuid: JobId,
+    },
+    /// Show whether the lab is there, and what it has to do.
+    Lab,
     /// Fetch a job's result.
     Result {
         /// The job.
@@ -57,5 +91,13 @@ pub(crate) enum Command {
         /// Write it to this file instead of standard output.
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// Make CSV of it: of a list of objects, or of the one such list in an object.
+        #[arg(long)]
+        csv: bool,
+    },
+    /// Print a script that completes this command's words in a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
     },
 }

@@ -1,10 +1,12 @@
 use std::time::{Duration, Instant};
 
-use bcrlapi_api::{JobResource, ProblemBody, routes};
-use bcrlapi_domain::{ApiName, JobId, Status};
-use http::header::CONTENT_TYPE;
-use http::{Method, StatusCode, Uri};
+use bcrlapi_api::{JobList, JobResource, LabState, ProblemBody, ResultLink, routes};
+use bcrlapi_domain::{ApiName, IdempotencyKey, JobId, Status};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::request::Builder;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use crate::error::chain;
 use crate::{ClientError, Signer};
@@ -16,6 +18,13 @@ const WAIT_PAUSE_MIN: Duration = Duration::from_millis(100);
 const WAIT_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long nothing but failures may come back before waiting is given up.
 pub const WAIT_FAILURE_LIMIT: Duration = Duration::from_secs(30);
+/// How often a submit is tried, the pause before the second try, which then doubles, and the longest pause that the API
+/// may ask for: who is told to come back in a minute is told so.
+const SUBMIT_TRIES: u32 = 5;
+const SUBMIT_PAUSE_MIN: Duration = Duration::from_millis(200);
+const SUBMIT_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How long a large result may take: as long as its link works.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_mins(15);
 /// The local stack's, which no proxy can reach.
 const LOOPBACK: &str = "http://127.0.0.1:";
 /// How much of an answer that is not the API's is shown.
@@ -27,6 +36,15 @@ pub struct Client {
     http: reqwest::Client,
     base_url: String,
     signer: Signer,
+}
+
+/// Which jobs are listed; all where nothing is said.
+#[derive(Clone, Debug, Default)]
+pub struct ListQuery {
+    /// Only those for this api.
+    pub api: Option<ApiName>,
+    /// Only those in this status.
+    pub status: Option<Status>,
 }
 
 impl Client {
@@ -41,19 +59,78 @@ impl Client {
         Ok(Self { http, base_url, signer })
     }
 
-    /// Submits a job.
+    /// Submits a job, under a key of its own, so that one that is tried again is one job.
     pub async fn submit(&self, api: &ApiName, input: Vec<u8>) -> Result<JobResource, ClientError> {
-        parse(&self.send(Method::POST, &routes::submit(api), input).await?)
+        let key = Uuid::new_v4().to_string().parse().expect("a uuid is a key");
+        self.submit_keyed(api, input, &key).await
+    }
+
+    /// Submits a job under the caller's key; the same submit under the same key is one job. Failures that may pass are
+    /// tried again, a few times.
+    pub async fn submit_keyed(
+        &self,
+        api: &ApiName,
+        input: Vec<u8>,
+        key: &IdempotencyKey,
+    ) -> Result<JobResource, ClientError> {
+        let key = HeaderValue::from_str(key.as_str()).expect("a key is visible ASCII");
+        let mut pause = SUBMIT_PAUSE_MIN;
+        let mut tries_left = SUBMIT_TRIES;
+        loop {
+            tries_left -= 1;
+            let request = http::Request::post(routes::submit(api)).header(routes::IDEMPOTENCY_KEY, &key);
+            match self.send(request, input.clone()).await {
+                Err(error) if tries_left > 0 && may_pass(&error) && asked_pause(&error) <= SUBMIT_PAUSE_MAX => {
+                    tokio::time::sleep(pause.max(asked_pause(&error))).await;
+                    pause *= 2;
+                }
+                answer => return parse(&answer?),
+            }
+        }
+    }
+
+    /// Lists the caller's jobs, newest first, from a cursor on. A page may hold fewer than `limit`, and more still follow.
+    pub async fn list(&self, query: &ListQuery, cursor: Option<&str>, limit: u8) -> Result<JobList, ClientError> {
+        let limit = limit.to_string();
+        let parameters = [
+            ("api", query.api.as_ref().map(ApiName::as_str)),
+            ("cursor", cursor),
+            ("limit", Some(limit.as_str())),
+            ("status", query.status.map(Status::as_str)),
+        ];
+        let given = parameters.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+        let path = format!("{}?{}", routes::LIST, given.collect::<Vec<_>>().join("&"));
+        parse(&self.get(&path).await?)
+    }
+
+    /// Takes a job back; one that waits in the lab is asked back, and the program may be quicker.
+    pub async fn cancel(&self, id: JobId) -> Result<JobResource, ClientError> {
+        parse(&self.send(http::Request::post(routes::cancel(id)), Vec::new()).await?)
+    }
+
+    /// Asks how the lab is.
+    pub async fn lab(&self) -> Result<LabState, ClientError> {
+        parse(&self.get(routes::LAB).await?)
     }
 
     /// Asks for a job.
     pub async fn job(&self, id: JobId) -> Result<JobResource, ClientError> {
-        parse(&self.send(Method::GET, &routes::job(id), Vec::new()).await?)
+        parse(&self.get(&routes::job(id)).await?)
     }
 
-    /// Fetches a job's result, byte for byte.
+    /// Fetches a job's result, byte for byte; through a link where it is too large for one answer.
     pub async fn result(&self, id: JobId) -> Result<Vec<u8>, ClientError> {
-        self.send(Method::GET, &routes::result(id), Vec::new()).await
+        match self.get(&routes::result(id)).await {
+            Err(ClientError::Refused { problem, .. }) if problem.link.is_some() => {
+                self.follow(&self.result_link(id).await?).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Gets a link to a job's result.
+    pub async fn result_link(&self, id: JobId) -> Result<ResultLink, ClientError> {
+        parse(&self.get(&routes::result_link(id)).await?)
     }
 
     /// Asks for the job until it is done; shows every answer to `on_look`. Failures that may pass are borne for
@@ -78,19 +155,51 @@ impl Client {
         }
     }
 
-    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>, ClientError> {
-        let url = format!("{}{path}", self.base_url);
-        let mut request = http::Request::builder().method(method).uri(&url);
+    async fn get(&self, path: &str) -> Result<Vec<u8>, ClientError> {
+        self.send(http::Request::get(path), Vec::new()).await
+    }
+
+    /// Sends a request whose URI is a path of the API.
+    async fn send(&self, request: Builder, body: Vec<u8>) -> Result<Vec<u8>, ClientError> {
+        let url = format!("{}{}", self.base_url, request.uri_ref().map(ToString::to_string).unwrap_or_default());
+        let mut request = request.uri(&url);
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let mut request = request.body(body).map_err(|_| ClientError::BadUrl(url))?;
         self.signer.sign(&mut request).await?;
-        let unreachable = |error: reqwest::Error| ClientError::Unreachable(chain(&error));
         let response = self.http.execute(request.try_into().map_err(unreachable)?).await.map_err(unreachable)?;
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        let body = response.bytes().await.map_err(unreachable)?;
+        if status.is_success() { Ok(body.into()) } else { Err(refused(status, retry_after, &body)) }
+    }
+
+    /// Follows a link, which must not be signed again.
+    async fn follow(&self, link: &ResultLink) -> Result<Vec<u8>, ClientError> {
+        let response = self.http.get(&link.url).timeout(DOWNLOAD_TIMEOUT).send().await.map_err(unreachable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unreachable)?;
-        if status.is_success() { Ok(body.into()) } else { Err(refused(status, &body)) }
+        if status.is_success() && body.len() as u64 == link.size {
+            Ok(body.into())
+        } else {
+            Err(unexpected(status, &body))
+        }
+    }
+}
+
+fn unreachable(error: reqwest::Error) -> ClientError {
+    ClientError::Unreachable(chain(&error.without_url()))
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+}
+
+/// How long the API has asked to wait.
+fn asked_pause(error: &ClientError) -> Duration {
+    match error {
+        ClientError::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
+        _ => Duration::ZERO,
     }
 }
 
@@ -110,9 +219,10 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
     serde_json::from_slice(body).map_err(|_| unexpected(StatusCode::OK, body))
 }
 
-fn refused(status: StatusCode, body: &[u8]) -> ClientError {
+fn refused(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> ClientError {
     let problem: Result<ProblemBody, _> = serde_json::from_slice(body);
-    problem.map_or_else(|_| unexpected(status, body), |problem| ClientError::Refused(Box::new(problem)))
+    let refused = |problem| ClientError::Refused { problem: Box::new(problem), retry_after };
+    problem.map_or_else(|_| unexpected(status, body), refused)
 }
 
 fn unexpected(status: StatusCode, body: &[u8]) -> ClientError {
@@ -125,7 +235,7 @@ fn may_pass(error: &ClientError) -> bool {
     let is_passing = |status: u16| status == StatusCode::TOO_MANY_REQUESTS.as_u16() || status >= 500;
     match error {
         ClientError::Unreachable(_) => true,
-        ClientError::Refused(problem) => is_passing(problem.status),
+        ClientError::Refused { problem, .. } => is_passing(problem.status),
         ClientError::Unexpected { status, .. } => is_passing(status.as_u16()),
         ClientError::BadUrl(_) | ClientError::Unsigned(_) => false,
     }

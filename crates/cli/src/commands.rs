@@ -2,20 +2,26 @@ use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
-use bcrlapi::{Client, ClientError, Signer};
-use bcrlapi_api::JobResource;
-use bcrlapi_domain::{ApiName, JobId};
+use bcrlapi::{Client, ClientError, ListQuery, Signer};
+use bcrlapi_api::{JobList, JobResource, LabState};
+use bcrlapi_domain::{ApiName, IdempotencyKey, JobId, Status};
+use clap::CommandFactory;
+use clap_complete::Shell;
+use serde::Serialize;
 
 use crate::args::{Args, Command};
-use crate::progress::ProgressLine;
+use crate::table::to_csv;
+use crate::wait::{TimedOut, wait_for};
 
 const OK: u8 = 0;
 const JOB_FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const REFUSED: u8 = 3;
 const UNREACHABLE: u8 = 4;
+const TIMED_OUT: u8 = 5;
 
 /// Runs the command and tells the shell how it went.
 pub(crate) async fn run(args: Args) -> ExitCode {
@@ -30,59 +36,100 @@ pub(crate) async fn run(args: Args) -> ExitCode {
 }
 
 async fn carry_out(args: Args) -> anyhow::Result<u8> {
+    if let Command::Completions { shell } = args.command {
+        return complete(shell);
+    }
     let url = args.url.context("no URL: pass --url or set BCRLAPI_URL (output of the deployment)")?;
     let client = Client::new(&url, Signer::from_env(&url).await?)?;
+    let show = |job: &JobResource| if args.json { print_json(job) } else { print(describe(job).as_bytes()) };
     match args.command {
-        Command::Submit { api, input, wait } => submit(&client, &api, &input, wait).await,
-        Command::Status { uuid } => {
-            print(describe(&client.job(uuid).await?).as_bytes())?;
-            Ok(OK)
-        }
-        Command::Wait { uuid } => {
-            let job = wait_for(&client, uuid).await?;
-            print(describe(&job).as_bytes())?;
-            Ok(outcome_code(&job))
-        }
-        Command::Result { uuid, output } => {
-            let result = client.result(uuid).await?;
-            match output {
-                None => print_result(result)?,
-                Some(file) => {
-                    fs::write(&file, &result).with_context(|| format!("cannot write {}", file.display()))?;
-                    say(&format!("{} bytes written to {}", result.len(), file.display()));
-                }
+        Command::Submit { api, input, wait, timeout, idempotency_key } => {
+            let job = submit(&client, &api, &input, idempotency_key).await?;
+            if wait {
+                return wait_and_print(&client, job.uuid, timeout).await;
             }
-            Ok(OK)
+            say(&format!("next: bcrlapi wait {}", job.uuid));
+            if args.json { print_json(&job)? } else { print(format!("{}\n", job.uuid).as_bytes())? }
         }
+        Command::Status { uuid } => show(&client.job(uuid).await?)?,
+        Command::Wait { uuid, timeout } => {
+            let job = wait_for(&client, uuid, timeout).await?;
+            show(&job)?;
+            return Ok(outcome_code(&job));
+        }
+        Command::List { api, status, limit } => {
+            let list = list(&client, &ListQuery { api, status }, limit).await?;
+            if args.json { print_json(&list)? } else { print(describe_list(&list).as_bytes())? }
+        }
+        Command::Cancel { uuid } => {
+            let job = client.cancel(uuid).await?;
+            if job.status != Status::Done {
+                say(&format!(
+                    "the lab has the job and is asked for it; the program may be quicker: bcrlapi wait {uuid}"
+                ));
+            }
+            show(&job)?;
+        }
+        Command::Lab => {
+            let lab = client.lab().await?;
+            if args.json { print_json(&lab)? } else { print(describe_lab(&lab).as_bytes())? }
+        }
+        Command::Result { uuid, output, csv } => {
+            let result = client.result(uuid).await?;
+            let result = if csv { to_csv(&result)? } else { result };
+            write_result(result, output.as_deref())?;
+        }
+        Command::Completions { .. } => unreachable!("answered before"),
     }
+    Ok(OK)
 }
 
-async fn submit(client: &Client, api: &ApiName, input: &Path, wait: bool) -> anyhow::Result<u8> {
-    let job = client.submit(api, read_input(input)?).await?;
+fn complete(shell: Shell) -> anyhow::Result<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "bcrlapi", &mut script);
+    print(&script)?;
+    Ok(OK)
+}
+
+async fn submit(
+    client: &Client,
+    api: &ApiName,
+    input: &Path,
+    key: Option<IdempotencyKey>,
+) -> anyhow::Result<JobResource> {
+    let input = read_input(input)?;
+    let job = match key {
+        Some(key) => client.submit_keyed(api, input, &key).await?,
+        None => client.submit(api, input).await?,
+    };
     // First to the person: the job is there, whatever becomes of standard output.
     say(&format!("submitted {}", job.uuid));
-    if !wait {
-        say(&format!("next: bcrlapi wait {}", job.uuid));
-        print(format!("{}\n", job.uuid).as_bytes())?;
-        return Ok(OK);
-    }
-    let job = wait_for(client, job.uuid).await?;
+    Ok(job)
+}
+
+async fn wait_and_print(client: &Client, id: JobId, timeout: Option<Duration>) -> anyhow::Result<u8> {
+    let job = wait_for(client, id, timeout).await?;
     if job.has_succeeded() {
-        print_result(client.result(job.uuid).await?)?;
+        write_result(client.result(id).await?, None)?;
     } else {
         say(&describe(&job));
     }
     Ok(outcome_code(&job))
 }
 
-async fn wait_for(client: &Client, id: JobId) -> anyhow::Result<JobResource> {
-    let line = ProgressLine::start();
-    match client.wait(id, |job| line.show(job)).await {
-        Err(error @ ClientError::Unreachable(_)) => {
-            Err(error).with_context(|| format!("the job goes on; later: bcrlapi wait {id}"))
+/// Page after page, until there are as many as wanted.
+async fn list(client: &Client, query: &ListQuery, limit: usize) -> anyhow::Result<JobList> {
+    let mut list = JobList { jobs: Vec::new(), next_cursor: None };
+    while list.jobs.len() < limit {
+        let missing = u8::try_from(limit - list.jobs.len()).unwrap_or(u8::MAX).min(JobList::LIMIT_MAX);
+        let page = client.list(query, list.next_cursor.as_deref(), missing).await?;
+        list.jobs.extend(page.jobs);
+        list.next_cursor = page.next_cursor;
+        if list.next_cursor.is_none() {
+            break;
         }
-        waited => Ok(waited?),
     }
+    Ok(list)
 }
 
 fn read_input(input: &Path) -> anyhow::Result<Vec<u8>> {
@@ -109,6 +156,7 @@ fn describe(job: &JobResource) -> String {
     line("api", Some(job.api.to_string()));
     line("status", Some(job.status.as_str().to_owned()));
     line("outcome", job.outcome.clone());
+    line("canceling", job.cancel_requested.then(|| "asked for".to_owned()));
     line("error", job.error.clone());
     line("progress", job.progress.map(|percent| format!("{percent} %")));
     line("message", job.message.clone());
@@ -119,8 +167,29 @@ fn describe(job: &JobResource) -> String {
     text
 }
 
+/// The jobs for people: one a line.
+fn describe_list(list: &JobList) -> String {
+    let mut text = String::new();
+    for job in &list.jobs {
+        let end = job.outcome.as_deref().unwrap_or(job.status.as_str());
+        text += &printable(&format!("{}  {}  {end:<10}  {}", job.uuid, job.request_date.to_rfc3339(), job.api));
+        text.push('\n');
+    }
+    if list.next_cursor.is_some() {
+        text += "... and more: --limit\n";
+    }
+    text
+}
+
+fn describe_lab(lab: &LabState) -> String {
+    let last_sync = lab.last_sync.map_or_else(|| "never".to_owned(), |date| date.to_rfc3339());
+    let LabState { state, pending, processing, .. } = lab;
+    let state = state.as_str();
+    format!("state      {state}\nlast sync  {last_sync}\npending    {pending}\nprocessing {processing}\n")
+}
+
 /// Text of others, without what a terminal would obey.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|char| if char.is_control() && char != '\n' { '\u{fffd}' } else { char }).collect()
 }
 
@@ -129,20 +198,32 @@ fn outcome_code(job: &JobResource) -> u8 {
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<TimedOut>() {
+        return TIMED_OUT;
+    }
     match error.downcast_ref() {
-        Some(ClientError::Refused(problem)) if problem.code().starts_with("job-") => JOB_FAILED,
-        Some(ClientError::Refused(_) | ClientError::Unexpected { .. }) => REFUSED,
+        Some(ClientError::Refused { problem, .. }) if problem.code().starts_with("job-") => JOB_FAILED,
+        Some(ClientError::Refused { .. } | ClientError::Unexpected { .. }) => REFUSED,
         Some(ClientError::Unreachable(_)) => UNREACHABLE,
         Some(ClientError::BadUrl(_) | ClientError::Unsigned(_)) | None => USAGE,
     }
 }
 
 /// Writes a result, byte for byte; a person at a terminal gets a line's end too.
-fn print_result(mut result: Vec<u8>) -> anyhow::Result<()> {
+fn write_result(mut result: Vec<u8>, output: Option<&Path>) -> anyhow::Result<()> {
+    if let Some(file) = output {
+        fs::write(file, &result).with_context(|| format!("cannot write {}", file.display()))?;
+        say(&format!("{} bytes written to {}", result.len(), file.display()));
+        return Ok(());
+    }
     if io::stdout().is_terminal() && !result.ends_with(b"\n") {
         result.push(b'\n');
     }
     print(&result)
+}
+
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(format!("{}\n", serde_json::to_string_pretty(value)?).as_bytes())
 }
 
 /// Writes to standard output. That its reader has seen enough (`| head`) is no error.
@@ -156,6 +237,6 @@ fn print(bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 /// Says something to the person at the terminal; the result alone goes to standard output.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", text.trim_end());
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bcrlapi_api::ProblemBody;
 use http::StatusCode;
 
@@ -5,8 +7,13 @@ use http::StatusCode;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The API answered, and said no.
-    #[error("{} (HTTP {}, {})", .0.detail, .0.status, .0.code())]
-    Refused(Box<ProblemBody>),
+    #[error("{} (HTTP {}, {})", problem.detail, problem.status, problem.code())]
+    Refused {
+        /// What it said.
+        problem: Box<ProblemBody>,
+        /// After how long the same call may go well.
+        retry_after: Option<Duration>,
+    },
     /// Something answered, but not as the API does.
     #[error("unexpected answer (HTTP {}): {text}; check the URL", status.as_u16())]
     Unexpected {

@@ -3,6 +3,8 @@
 mod args;
 mod commands;
 mod progress;
+mod table;
+mod wait;
 
 use std::process::ExitCode;
 

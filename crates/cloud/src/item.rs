@@ -8,7 +8,7 @@ use bcrlapi_domain::{Job, JobId, Owner, Payload, State};
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::StoreError;
-use crate::schema::{EXPIRES_AT, INBOX, INBOX_NEW, OWNER, PK};
+use crate::schema::{CANCEL_REQUESTED, EXPIRES_AT, INBOX, INBOX_CANCEL, INBOX_NEW, INBOX_TAKEN, OWNER, PK};
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -32,6 +32,11 @@ pub(crate) fn text(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
 }
 
+/// When a job's rows may go.
+pub(crate) fn expires_at(id: JobId) -> AttributeValue {
+    number(id.expiry_date().timestamp().cast_unsigned())
+}
+
 /// The row of a job that was just requested.
 pub(crate) fn from_requested(job: &Job) -> Item {
     // request_date is written for people who look at the table; the code takes it from the id.
@@ -44,7 +49,7 @@ pub(crate) fn from_requested(job: &Job) -> Item {
         ("request_date".to_owned(), date(job.id.request_date())),
         ("request_size".to_owned(), number(job.request.size_bytes)),
         ("request_sha256".to_owned(), text(&job.request.sha256)),
-        (EXPIRES_AT.to_owned(), number(job.id.expiry_date().timestamp().cast_unsigned())),
+        (EXPIRES_AT.to_owned(), expires_at(job.id)),
     ])
 }
 
@@ -60,9 +65,9 @@ pub(crate) fn to_job(item: &Item) -> Result<Option<Job>, StoreError> {
     Row(item).to_job(id).map(Some).ok_or_else(damaged)
 }
 
-/// Whether the row's job stands at this value of `inbox`.
-pub(crate) fn is_in_inbox(item: &Item, value: &str) -> bool {
-    Row(item).text(INBOX) == Some(value)
+/// Whether the lab has taken the row's job and not finished it.
+pub(crate) fn is_taken(item: &Item) -> bool {
+    matches!(Row(item).text(INBOX), Some(INBOX_TAKEN | INBOX_CANCEL))
 }
 
 struct Row<'a>(&'a Item);
@@ -81,6 +86,7 @@ impl Row<'_> {
             finish_date: self.parsed("finish_date").ok()?,
             progress: self.number("progress").and_then(|percent| u8::try_from(percent).ok()),
             message: self.text("message").map(str::to_owned),
+            cancel_requested: self.flag(CANCEL_REQUESTED),
             request: self.payload("request_size", "request_sha256")?,
             response: self.payload("response_size", "response_sha256"),
         })
@@ -96,6 +102,11 @@ impl Row<'_> {
 
     fn number(&self, field: &str) -> Option<u64> {
         self.0.get(field)?.as_n().ok()?.parse().ok()
+    }
+
+    /// A flag that is written only where it is set.
+    fn flag(&self, field: &str) -> bool {
+        self.0.get(field).is_some_and(|value| value.as_bool() == Ok(&true))
     }
 
     fn text(&self, field: &str) -> Option<&str> {

@@ -29,7 +29,7 @@ pub const TABLE: TableSchema = TableSchema {
 
 pub(crate) const PK: &str = "pk";
 pub(crate) const EXPIRES_AT: &str = "expires_at";
-/// Sparse: only jobs that are not done have it.
+/// Sparse: only jobs that are not done have it. Its values say what the lab has to do with them.
 pub(crate) const INBOX: &str = "inbox";
 pub(crate) const OWNER: &str = "owner";
 
@@ -37,3 +37,11 @@ pub(crate) const OWNER: &str = "owner";
 pub(crate) const INBOX_NEW: &str = "lab";
 /// `inbox` of a job that the lab has taken and not finished: what an agent that starts has to go on with.
 pub(crate) const INBOX_TAKEN: &str = "lab:taken";
+/// `inbox` of a job that the lab has taken, that no program runs, and that its caller wants back: what the lab looks at to
+/// learn of it. It is `INBOX_TAKEN` again as soon as a program runs.
+pub(crate) const INBOX_CANCEL: &str = "lab:cancel";
+/// Every value of `inbox`.
+pub(crate) const INBOX_ALL: [&str; 3] = [INBOX_NEW, INBOX_TAKEN, INBOX_CANCEL];
+
+/// Whether the caller wants a taken job back; stays on the row.
+pub(crate) const CANCEL_REQUESTED: &str = "cancel_requested";

@@ -4,11 +4,14 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_sdk_s3::config::Credentials;
 
+mod lists;
 mod objects;
 mod provision;
 mod rows;
+mod submits;
 mod upload;
 
+pub use lists::{JobFilter, JobPage};
 pub use upload::PART_BYTES;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

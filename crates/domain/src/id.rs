@@ -27,6 +27,11 @@ impl JobId {
         Self(Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid())
     }
 
+    /// The id in 16 bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
     /// When the job was requested: the id's own time, to the millisecond.
     pub fn request_date(self) -> DateTime<Utc> {
         let (seconds, nanos) = self.0.get_timestamp().expect("version 7 carries a time").to_unix();
@@ -55,6 +60,14 @@ impl TryFrom<Uuid> for JobId {
             (7, Variant::RFC4122) => Ok(Self(uuid)),
             _ => Err(InvalidJobId(uuid.to_string())),
         }
+    }
+}
+
+impl TryFrom<[u8; 16]> for JobId {
+    type Error = InvalidJobId;
+
+    fn try_from(bytes: [u8; 16]) -> Result<Self, InvalidJobId> {
+        Self::try_from(Uuid::from_bytes(bytes))
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Job {
     pub progress: Option<u8>,
     /// What the program says of it while it runs.
     pub message: Option<String>,
+    /// Whether the caller has asked, after the lab had taken it, that it be taken back. The program may be quicker.
+    pub cancel_requested: bool,
     /// The request's body.
     pub request: Payload,
     /// The response's body, once the job has succeeded.
@@ -51,6 +53,7 @@ impl Job {
             finish_date: None,
             progress: None,
             message: None,
+            cancel_requested: false,
             request,
             response: None,
         }

@@ -4,6 +4,7 @@
 
 mod api_name;
 mod id;
+mod idempotency_key;
 mod job;
 pub mod limits;
 mod owner;
@@ -11,6 +12,7 @@ mod state;
 
 pub use api_name::{ApiName, InvalidApiName};
 pub use id::{InvalidJobId, JobId};
+pub use idempotency_key::{IdempotencyKey, InvalidIdempotencyKey};
 pub use job::{Job, Payload};
-pub use owner::Owner;
+pub use owner::{Owner, OwnerScope};
 pub use state::{Outcome, State, Status, UnknownWord};

@@ -34,8 +34,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {kind}: {word:?}")]
 pub struct UnknownWord {
-    kind: &'static str,
-    word: String,
+    pub(crate) kind: &'static str,
+    pub(crate) word: String,
 }
 
 /// Status and outcome as one value: a job has an outcome exactly when it is done.

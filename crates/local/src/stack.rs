@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use bcrlapi::{Client, Signer};
 use bcrlapi_cloud::{JobStore, LocalEndpoints};
-use bcrlapi_domain::ApiName;
+use bcrlapi_common::Deployment;
+use bcrlapi_domain::{ApiName, OwnerScope};
 use tokio_util::sync::CancellationToken;
 
 mod event;
@@ -26,6 +27,17 @@ const SHARED: &str = "shared";
 /// The name of the table, and of the bucket.
 const NAME: &str = "bcrlapi";
 
+/// What a deployment may choose.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The apis that are offered; every name where there is none.
+    pub apis: Vec<ApiName>,
+    /// Whose jobs a caller shares.
+    pub owner_scope: OwnerScope,
+    /// How many jobs may be open; any number where there is none.
+    pub queue_limit: Option<usize>,
+}
+
 /// The cloud's half: the API and its two stores, on loopback, with their data in one directory.
 #[derive(Debug)]
 pub struct Stack {
@@ -41,8 +53,8 @@ pub struct Stack {
 
 impl Stack {
     /// Starts with the data that the directory holds, or with none. Listens on `port` and the two after it; with 0, on
-    /// free ones. `apis` are the apis that are offered; every name where it is empty.
-    pub async fn start(directory: &Path, port: u16, apis: &[ApiName]) -> anyhow::Result<Self> {
+    /// free ones.
+    pub async fn start(directory: &Path, port: u16, settings: &Settings) -> anyhow::Result<Self> {
         fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let directory = directory.canonicalize()?;
         let lock = lock(&directory)?;
@@ -61,11 +73,12 @@ impl Stack {
         let store = JobStore::at_endpoints(&endpoints, NAME, NAME).await;
         store.provision().await?;
         let api_url = url(&gateway)?;
-        let functions = gateway::Functions {
-            submit: bcrlapi_submit::State { store: store.clone(), apis: apis.iter().cloned().collect() },
-            store: store.clone(),
+        let state = bcrlapi_submit::State {
+            deployment: Deployment { store: store.clone(), owner_scope: settings.owner_scope },
+            apis: settings.apis.iter().cloned().collect(),
+            queue_limit: settings.queue_limit,
         };
-        gateway::serve(gateway, functions, principals.clone(), stop.clone())?;
+        gateway::serve(gateway, state, principals.clone(), stop.clone())?;
         Ok(Self { directory, api_url, endpoints, principals, store, stop, _lock: lock })
     }
 

@@ -1,9 +1,11 @@
+use std::collections::BTreeSet;
+
 use bcrlapi_api::{Problem, ProblemKind, Route};
 use bcrlapi_cloud::{JobStore, StoreError};
-use bcrlapi_domain::{Job, JobId, Owner};
+use bcrlapi_domain::{Job, JobId, Owner, OwnerScope};
 use chrono::{DateTime, Utc};
-use http::HeaderMap;
 use http::header::HOST;
+use http::{HeaderMap, HeaderName};
 use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyRequestContext;
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt};
@@ -17,30 +19,50 @@ pub struct Call {
     pub owner: Owner,
     /// Scheme, host and stage as the caller sees them, without a slash at the end.
     pub base_url: String,
+    template: String,
     request: Request,
 }
 
 impl Call {
-    /// Reads the request; fails closed where API Gateway names no caller.
-    pub fn from_request(request: Request) -> Result<Self, Problem> {
+    /// Reads the request; fails closed where API Gateway names no caller. Refuses query parameters that the route does
+    /// not know, and those that come twice.
+    pub fn from_request(request: Request, scope: OwnerScope) -> Result<Self, Problem> {
         let nobody = || Problem::new(ProblemKind::Forbidden, "the request carries no identity; sign it with SigV4");
         let Some(RequestContext::ApiGatewayV1(context)) = request.request_context_ref() else { return Err(nobody()) };
         let identity = &context.identity;
-        let owner = Owner::from_identity(
-            identity.account_id.as_deref().unwrap_or_default(),
-            identity.caller.as_deref().unwrap_or_default(),
-        );
-        Ok(Self {
-            route: Route::find(request.method(), context.resource_path.as_deref().unwrap_or_default()),
+        let owner = scope
+            .owner(identity.account_id.as_deref().unwrap_or_default(), identity.caller.as_deref().unwrap_or_default());
+        let template = context.resource_path.clone().unwrap_or_default();
+        let call = Self {
+            route: Route::find(request.method(), &template),
             owner: owner.ok_or_else(nobody)?,
             base_url: base_url(request.headers(), context),
+            template,
             request,
-        })
+        };
+        call.check_parameters()?;
+        Ok(call)
     }
 
     /// The request's headers.
     pub fn headers(&self) -> &HeaderMap {
         self.request.headers()
+    }
+
+    /// A header that may be missing, and must not come twice.
+    pub fn header(&self, name: &HeaderName) -> Result<Option<&str>, Problem> {
+        let invalid = |what| Problem::new(ProblemKind::InvalidHeader, format!("the header {name} {what}"));
+        let mut values = self.headers().get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => value.to_str().map(Some).map_err(|_| invalid("is not readable text")),
+            (Some(_), Some(_)) => Err(invalid("comes twice; send it once")),
+        }
+    }
+
+    /// A query parameter of the route.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.request.query_string_parameters_ref()?.first(name)
     }
 
     /// A parameter of the path.
@@ -70,10 +92,33 @@ impl Call {
         job.filter(|job| job.owner == self.owner).ok_or_else(no_such_job)
     }
 
-    /// The answer to a route that is not this function's.
-    pub fn method_not_allowed(&self) -> Problem {
-        let detail = format!("{} is not a method of {}", self.request.method(), self.request.raw_http_path());
-        Problem::new(ProblemKind::MethodNotAllowed, detail)
+    /// The answer to a method or a path that is none of the API's.
+    pub fn no_such_route(&self) -> Problem {
+        let path = self.request.raw_http_path();
+        let allow = Route::methods(&self.template);
+        if allow.is_empty() {
+            return Problem::new(ProblemKind::NoSuchPath, format!("the API has no path {path}"));
+        }
+        let detail = format!("{} is not a method of {path}", self.request.method());
+        Problem { allow, ..Problem::new(ProblemKind::MethodNotAllowed, detail) }
+    }
+
+    fn check_parameters(&self) -> Result<(), Problem> {
+        let (Some(route), Some(query)) = (self.route, self.request.query_string_parameters_ref()) else {
+            return Ok(());
+        };
+        let known = route.parameters();
+        let invalid = |detail| Err(Problem::new(ProblemKind::InvalidParameter, detail));
+        let mut seen = BTreeSet::new();
+        for (name, _) in query.iter() {
+            if !known.contains(&name) {
+                return invalid(format!("{name:?} is not a parameter of this path; it has {known:?}"));
+            }
+            if !seen.insert(name) {
+                return invalid(format!("the parameter {name:?} comes twice; send it once"));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 use bcrlapi_api::Problem;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use bcrlapi_domain::OwnerScope;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt};
 use serde::Serialize;
@@ -17,9 +18,13 @@ const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// Reads the call, runs the use case and writes the answer. What a problem keeps from the caller goes to the log,
 /// under the request id that the caller gets.
-pub async fn respond(request: Request, use_case: impl AsyncFnOnce(Call) -> Answer) -> Response<Body> {
+pub async fn respond(
+    scope: OwnerScope,
+    request: Request,
+    use_case: impl AsyncFnOnce(Call) -> Answer,
+) -> Response<Body> {
     let request_id = request_id(&request);
-    let answer = match Call::from_request(request) {
+    let answer = match Call::from_request(request, scope) {
         Ok(call) => use_case(call).await,
         Err(problem) => Err(problem),
     };
@@ -57,6 +62,10 @@ pub fn problem_response(problem: &Problem, request_id: &str) -> Response<Body> {
     headers.insert(ERROR_TYPE, HeaderValue::from_static(problem.kind.code()));
     if let Some(seconds) = problem.kind.retry_after_s() {
         headers.insert(RETRY_AFTER, seconds.into());
+    }
+    let methods: Vec<_> = problem.allow.iter().map(Method::as_str).collect();
+    if let Some(allow) = HeaderValue::from_str(&methods.join(", ")).ok().filter(|allow| !allow.is_empty()) {
+        headers.insert(ALLOW, allow);
     }
     response
 }

@@ -2,10 +2,26 @@ use std::env;
 
 use anyhow::Context;
 use bcrlapi_cloud::JobStore;
+use bcrlapi_domain::OwnerScope;
 
-/// Opens the store that the function's environment names in `BCRLAPI_TABLE` and `BCRLAPI_BUCKET`.
-pub async fn store_from_env() -> anyhow::Result<JobStore> {
-    Ok(JobStore::from_env(&required("BCRLAPI_TABLE")?, &required("BCRLAPI_BUCKET")?).await)
+/// What every function is told of its deployment.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// Where jobs are recorded.
+    pub store: JobStore,
+    /// Whose jobs a caller shares.
+    pub owner_scope: OwnerScope,
+}
+
+impl Deployment {
+    /// Reads the function's environment: `BCRLAPI_TABLE`, `BCRLAPI_BUCKET` and, where it is not to be `principal`,
+    /// `BCRLAPI_OWNER_SCOPE`. Fails closed: a scope that is not known is no scope.
+    pub async fn from_env() -> anyhow::Result<Self> {
+        let owner_scope = optional("BCRLAPI_OWNER_SCOPE").map(|word| word.parse()).transpose();
+        let owner_scope = owner_scope.context("BCRLAPI_OWNER_SCOPE")?.unwrap_or_default();
+        let store = JobStore::from_env(&required("BCRLAPI_TABLE")?, &required("BCRLAPI_BUCKET")?).await;
+        Ok(Self { store, owner_scope })
+    }
 }
 
 /// A setting that the function cannot start without.

@@ -8,7 +8,7 @@ use lambda_http::service_fn;
 #[tokio::main]
 async fn main() -> Result<(), lambda_http::Error> {
     lambda_http::tracing::init_default_subscriber();
-    let store = &bcrlapi_common::store_from_env().await?;
-    let handle = async |request| Ok::<_, Infallible>(bcrlapi_result::handle(store, request, Utc::now()).await);
+    let deployment = &bcrlapi_common::Deployment::from_env().await?;
+    let handle = async |request| Ok::<_, Infallible>(bcrlapi_result::handle(deployment, request, Utc::now()).await);
     lambda_http::run(service_fn(handle)).await
 }

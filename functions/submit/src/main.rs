@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 
+use chrono::Utc;
 use lambda_http::service_fn;
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_http::Error> {
     lambda_http::tracing::init_default_subscriber();
     let state = &bcrlapi_submit::State::from_env().await?;
-    let handle = async |request| Ok::<_, Infallible>(bcrlapi_submit::handle(state, request).await);
+    let handle = async |request| Ok::<_, Infallible>(bcrlapi_submit::handle(state, request, Utc::now()).await);
     lambda_http::run(service_fn(handle)).await
 }

@@ -1,8 +1,11 @@
 //! The two bodies of a job, in S3.
 
+use std::time::Duration;
+
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use bcrlapi_domain::{JobId, Payload};
 use bytes::Bytes;
@@ -48,9 +51,23 @@ impl JobStore {
         Ok(body.map(ByteStream::into_async_read))
     }
 
+    /// A link that whoever has it may follow to a response's body, for this long; not longer than this process's own
+    /// credentials hold. Nothing is sent.
+    pub async fn response_link(&self, id: JobId, valid: Duration) -> Result<String, StoreError> {
+        let valid = PresigningConfig::expires_in(valid).map_err(StoreError::unavailable("make a link"))?;
+        let get = self.s3.get_object().bucket(&self.bucket).key(Key::Response(id).to_string());
+        let link = get.presigned(valid).await.map_err(StoreError::unavailable("make a link"))?;
+        Ok(link.uri().to_owned())
+    }
+
     pub(super) async fn put_request(&self, id: JobId, body: Bytes, payload: &Payload) -> Result<(), StoreError> {
         let put = self.put_object(Key::Request(id), body.into(), payload);
         put.send().await.map(drop).map_err(StoreError::unavailable("write a request"))
+    }
+
+    pub(super) async fn delete_request(&self, id: JobId) -> Result<(), StoreError> {
+        let delete = self.s3.delete_object().bucket(&self.bucket).key(Key::Request(id).to_string());
+        delete.send().await.map(drop).map_err(StoreError::unavailable("remove a request"))
     }
 
     pub(super) fn put_object(&self, key: Key, body: ByteStream, payload: &Payload) -> PutObjectFluentBuilder {

@@ -1,38 +1,24 @@
 //! The rows of the jobs, in DynamoDB.
 
 use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
-use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use bcrlapi_domain::limits::RETENTION;
 use bcrlapi_domain::{Job, JobId, Outcome, Payload, Status};
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::JobStore;
 use crate::item::{self, Item, date, number, text};
-use crate::schema::{INBOX, INBOX_NEW, INBOX_TAKEN, PK};
+use crate::schema::{INBOX, INBOX_CANCEL, INBOX_NEW, INBOX_TAKEN, PK};
 use crate::{Heartbeat, StoreError};
 
 /// The most jobs that one look into the inbox brings.
 const INBOX_PAGE: i32 = 500;
+const SET_DONE: &str = "SET #status = :status, outcome = :outcome, finish_date = :now";
 
 impl JobStore {
-    /// Records a new job: its body first, then the row that makes it visible to the lab.
-    pub async fn submit(&self, job: &Job, body: Bytes) -> Result<(), StoreError> {
-        self.put_request(job.id, body, &job.request).await?;
-        let put = self.dynamodb.put_item().table_name(&self.table).set_item(Some(item::from_requested(job)));
-        match put.condition_expression("attribute_not_exists(pk)").send().await {
-            // The id is new by construction: a row that is there already is this very one, after a lost answer.
-            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
-                Ok(())
-            }
-            other => other.map(drop).map_err(StoreError::unavailable("write the job's row")),
-        }
-    }
-
     /// The job as the table has it now; `None` if it has no such job.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         let get = self.dynamodb.get_item().table_name(&self.table).key(PK, item::pk(id)).consistent_read(true);
@@ -48,13 +34,11 @@ impl JobStore {
         Ok(page.items().iter().filter_map(item::to_id).collect())
     }
 
-    /// All jobs that the lab has taken and not finished and that have not expired. Eventually consistent, as the inbox.
+    /// All jobs that the lab has taken and not finished and that have not expired, also those that their callers want
+    /// back. Eventually consistent, as the inbox.
     pub async fn taken_jobs(&self, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {
-        let mut rows = self.query_inbox(INBOX_TAKEN, now).into_paginator().items().send();
-        let mut jobs = Vec::new();
-        while let Some(row) = rows.next().await {
-            jobs.extend(item::to_id(&row.map_err(StoreError::unavailable("read the taken jobs"))?));
-        }
+        let mut jobs = self.all_in_inbox(INBOX_TAKEN, now).await?;
+        jobs.extend(self.all_in_inbox(INBOX_CANCEL, now).await?);
         Ok(jobs)
     }
 
@@ -71,17 +55,23 @@ impl JobStore {
         Ok(jobs)
     }
 
+    /// The jobs that the lab has taken, that no program is known to run, and that their callers want back. An idle look
+    /// reads nothing. Eventually consistent, as the inbox.
+    pub async fn cancel_requests(&self, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {
+        self.all_in_inbox(INBOX_CANCEL, now).await
+    }
+
     /// Takes a job for the lab; `None` if it is done or gone. Taking it again gives it again.
     pub async fn take(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         let take = self.update(id).update_expression("SET inbox = :taken").condition_expression("inbox = :new");
         let take = take.expression_attribute_values(":taken", text(INBOX_TAKEN));
         let take = take.expression_attribute_values(":new", text(INBOX_NEW));
         let row = changed(take.send().await)?;
-        job_in(row.filter(|row| item::is_in_inbox(row, INBOX_TAKEN)))
+        job_in(row.filter(item::is_taken))
     }
 
-    /// Records that the program runs, and what it says of itself; fields that are not given stay. A done job stays
-    /// as it is. Gives the job as it then is; `None` if there is no such job.
+    /// Records that the program runs, and what it says of itself; fields that are not given stay. From here on it cannot
+    /// be taken back, whoever has asked for that. A done job stays as it is. Gives the job as it then is; `None` if there is no such job.
     pub async fn report(
         &self,
         id: JobId,
@@ -89,8 +79,9 @@ impl JobStore {
         message: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>, StoreError> {
-        let mut set = "SET #status = :status, start_date = if_not_exists(start_date, :now)".to_owned();
+        let mut set = "SET #status = :status, inbox = :taken, start_date = if_not_exists(start_date, :now)".to_owned();
         let mut update = self.advance(id, Status::Processing).expression_attribute_values(":now", date(now));
+        update = update.expression_attribute_values(":taken", text(INBOX_TAKEN));
         if let Some(progress) = progress {
             set += ", progress = :progress";
             update = update.expression_attribute_values(":progress", number(progress));
@@ -135,13 +126,57 @@ impl JobStore {
         job_in(changed(update.expression_attribute_values(":error", text(error)).send().await)?)
     }
 
+    /// Takes the job back for its caller: one that the lab has not taken is canceled; one that it has taken and that no
+    /// program runs is asked back from the lab. Any other stays as it is. Gives the job as it then is; `None` if there is
+    /// no such job.
+    pub async fn cancel(&self, id: JobId, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
+        let cancel = self.finish_canceled(id, now).condition_expression("inbox = :new");
+        let cancel = cancel.expression_attribute_values(":new", text(INBOX_NEW));
+        let row = changed(cancel.send().await)?;
+        if !row.as_ref().is_some_and(item::is_taken) {
+            return job_in(row);
+        }
+        let request = self.update(id).update_expression("SET cancel_requested = :true, inbox = :cancel");
+        let request = request.condition_expression("#status = :pending AND inbox IN (:taken, :cancel)");
+        let request = request.expression_attribute_names("#status", "status");
+        let request = request.expression_attribute_values(":true", AttributeValue::Bool(true));
+        let request = request.expression_attribute_values(":cancel", text(INBOX_CANCEL));
+        let request = request.expression_attribute_values(":taken", text(INBOX_TAKEN));
+        let request = request.expression_attribute_values(":pending", text(Status::Pending.as_str()));
+        job_in(changed(request.send().await)?)
+    }
+
+    /// Records that the lab has given a pending job back to its caller. A job whose program runs or that is done stays as
+    /// it is. Gives the job as it then is; `None` if there is no such job.
+    pub async fn canceled(&self, id: JobId, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
+        let canceled = self.finish_canceled(id, now).condition_expression("#status = :pending");
+        let canceled = canceled.expression_attribute_values(":pending", text(Status::Pending.as_str()));
+        job_in(changed(canceled.send().await)?)
+    }
+
     /// Records that the lab is alive, over what it said before.
     pub async fn record_heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
         let put = self.dynamodb.put_item().table_name(&self.table).set_item(Some(heartbeat.to_item()));
         put.send().await.map(drop).map_err(StoreError::unavailable("write the lab's heartbeat"))
     }
 
-    fn query_inbox(&self, value: &str, now: DateTime<Utc>) -> QueryFluentBuilder {
+    /// What the lab last said of itself; `None` where it never did, or in no form that is known.
+    pub async fn heartbeat(&self) -> Result<Option<Heartbeat>, StoreError> {
+        let get = self.dynamodb.get_item().table_name(&self.table).key(PK, Heartbeat::pk());
+        let row = get.send().await.map_err(StoreError::unavailable("read the lab's heartbeat"))?.item;
+        Ok(row.as_ref().and_then(Heartbeat::from_item))
+    }
+
+    async fn all_in_inbox(&self, value: &str, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {
+        let mut rows = self.query_inbox(value, now).into_paginator().items().send();
+        let mut jobs = Vec::new();
+        while let Some(row) = rows.next().await {
+            jobs.extend(item::to_id(&row.map_err(StoreError::unavailable("read the taken jobs"))?));
+        }
+        Ok(jobs)
+    }
+
+    pub(super) fn query_inbox(&self, value: &str, now: DateTime<Utc>) -> QueryFluentBuilder {
         let query = self.dynamodb.query().table_name(&self.table).index_name(INBOX);
         let query = query.key_condition_expression("inbox = :inbox AND pk >= :oldest");
         let query = query.expression_attribute_values(":inbox", text(value));
@@ -169,10 +204,18 @@ impl JobStore {
     }
 
     fn finish(&self, id: JobId, outcome: Outcome, fields: &str, now: DateTime<Utc>) -> UpdateItemFluentBuilder {
-        let set = "SET #status = :status, outcome = :outcome, finish_date = :now";
         let update = self.advance(id, Status::Done);
-        let update = update.update_expression(format!("{set}, {fields} REMOVE {INBOX}"));
+        let update = update.update_expression(format!("{SET_DONE}, {fields} REMOVE {INBOX}"));
         let update = update.expression_attribute_values(":outcome", text(outcome.as_str()));
+        update.expression_attribute_values(":now", date(now))
+    }
+
+    /// An update to done and canceled, which still lacks its condition.
+    fn finish_canceled(&self, id: JobId, now: DateTime<Utc>) -> UpdateItemFluentBuilder {
+        let update = self.update(id).expression_attribute_names("#status", "status");
+        let update = update.update_expression(format!("{SET_DONE} REMOVE {INBOX}"));
+        let update = update.expression_attribute_values(":status", text(Status::Done.as_str()));
+        let update = update.expression_attribute_values(":outcome", text(Outcome::Canceled.as_str()));
         update.expression_attribute_values(":now", date(now))
     }
 }

@@ -7,7 +7,7 @@ use bcrlapi::Client;
 use bcrlapi_api::JobResource;
 use bcrlapi_domain::{ApiName, Status};
 use bcrlapi_exchange::{Queue, layout};
-use bcrlapi_local::{Lab, Stack, programs, until};
+use bcrlapi_local::{Lab, Settings, Stack, programs, until};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,7 +21,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     programs::check_python()?;
     let directory = tempfile::tempdir()?;
     let api: ApiName = "soc".parse()?;
-    let stack = Stack::start(directory.path(), 0, std::slice::from_ref(&api)).await?;
+    let stack = Stack::start(directory.path(), 0, &Settings { apis: vec![api.clone()], ..Settings::default() }).await?;
     let mut lab = Lab::default();
     lab.start_agent(&stack, POLL);
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bcrlapi_domain::ApiName;
-use bcrlapi_local::{Lab, Stack, programs};
+use bcrlapi_local::{Lab, Settings, Stack, programs};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::say;
@@ -23,7 +23,8 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
             say(&format!("note: the built-in worker has no program for {api}; bring your own worker with --no-worker"));
         }
     }
-    let stack = Stack::start(&args.dir, args.port, &args.apis).await?;
+    let settings = Settings { apis: args.apis.clone(), ..Settings::default() };
+    let stack = Stack::start(&args.dir, args.port, &settings).await?;
     let mut lab = Lab::default();
     if !args.no_agent {
         lab.start_agent(&stack, POLL);
@@ -41,7 +42,7 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     for (name, value) in stack.environment().into_iter().filter(|(name, _)| !name.contains("KEY")) {
         say(&format!("  {name:<26} {value}"));
     }
-    say(&format!("  {:<26} {directory}/principals.json", "keys of two callers"));
+    say(&format!("  {:<26} {directory}/principals.json", "keys of some callers"));
     say(&format!("\nIn another shell:\n\n  . {directory}/env\n  {}", submit_example(&args)));
 
     tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bcrlapi_api::Route;
+use bcrlapi_api::{Function, Route};
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
@@ -18,18 +18,24 @@ use super::Principal;
 pub(super) const EVENT_MAX_BYTES: usize = 6 * 1024 * 1024;
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Which route a path belongs to, and its parameters.
+/// Where a path that is none of the API's leads: the function there says so.
+const ANY_OTHER: (&str, Function) = ("/{proxy+}", Function::Status);
+
+/// Which template a path fits, whatever the method; who serves it; and its parameters.
 pub(super) struct Matched {
-    pub(super) template: &'static str,
+    template: &'static str,
+    pub(super) function: Function,
     parameters: HashMap<String, String>,
 }
 
 /// Finds the template that the path fits.
-pub(super) fn match_path(path: &str) -> Option<Matched> {
-    Route::ALL.into_iter().find_map(|route| {
+pub(super) fn match_path(path: &str) -> Matched {
+    let matched = Route::ALL.into_iter().find_map(|route| {
         let parameters = fit(route.template(), path)?;
-        Some(Matched { template: route.template(), parameters })
-    })
+        Some(Matched { template: route.template(), function: route.function(), parameters })
+    });
+    let (template, function) = ANY_OTHER;
+    matched.unwrap_or_else(|| Matched { template, function, parameters: HashMap::new() })
 }
 
 /// Whether the request can be written as a URL, as functions expect it.
@@ -69,23 +75,16 @@ pub(super) fn to_lambda_request(
 
     event.multi_value_headers = parts.headers;
     event.multi_value_headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
-    let body = String::from_utf8(body).map_or_else(|error| Body::Binary(error.into_bytes()), Body::Text);
-    if serde_json::to_vec(&event).ok()?.len() + encoded_bytes(&body)? > EVENT_MAX_BYTES {
+    // The deployed API takes every media type for a binary one, so that a body's size in the event is the same whatever is
+    // in it: base64.
+    let encoded_bytes = body.len().div_ceil(3) * 4;
+    if serde_json::to_vec(&event).ok()?.len() + encoded_bytes > EVENT_MAX_BYTES {
         return None;
     }
     let mut request = Request::from(LambdaRequest::ApiGatewayV1(event));
-    // Set here and not in the event, where bytes that are no text would first have to become base64 and back.
-    *request.body_mut() = body;
+    // Set here and not in the event, where the bytes would first have to become base64 and back.
+    *request.body_mut() = if body.is_empty() { Body::Empty } else { Body::Binary(body) };
     Some(request)
-}
-
-/// How many bytes the body takes as a string in the event.
-fn encoded_bytes(body: &Body) -> Option<usize> {
-    match body {
-        Body::Text(text) => Some(serde_json::to_vec(text).ok()?.len()),
-        Body::Binary(bytes) => Some(bytes.len().div_ceil(3) * 4),
-        _ => Some(0),
-    }
 }
 
 fn fit(template: &str, path: &str) -> Option<HashMap<String, String>> {

@@ -10,8 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::serve::ListenerExt;
 use bcrlapi::Signer;
-use bcrlapi_api::{Problem, ProblemKind, Route};
-use bcrlapi_cloud::JobStore;
+use bcrlapi_api::{Function, Problem, ProblemKind};
 use bcrlapi_common::problem_response;
 use chrono::Utc;
 use http_body_util::LengthLimitError;
@@ -24,26 +23,21 @@ use super::{Authorizer, Principal, REGION, event};
 /// The largest body that passes. Source: API Gateway quotas, "Payload size".
 const BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
 
-/// The three functions with what they need.
-pub(super) struct Functions {
-    pub(super) submit: bcrlapi_submit::State,
-    pub(super) store: JobStore,
-}
-
 struct Gateway {
-    functions: Functions,
+    /// What the functions need; `submit` needs the most.
+    state: bcrlapi_submit::State,
     principals: Vec<Principal>,
 }
 
 /// Serves until `stop`.
 pub(super) fn serve(
     listener: TcpListener,
-    functions: Functions,
+    state: bcrlapi_submit::State,
     principals: Vec<Principal>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|socket| drop(socket.set_nodelay(true)));
-    let app = Router::new().fallback(answer).with_state(Arc::new(Gateway { functions, principals }));
+    let app = Router::new().fallback(answer).with_state(Arc::new(Gateway { state, principals }));
     tokio::spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await });
     Ok(())
 }
@@ -72,20 +66,17 @@ impl Gateway {
         if !event::has_usable_host(&parts) {
             return Err(forbidden("the host header names no host"));
         }
-        // 403 and not 404, as API Gateway answers ("Missing Authentication Token") where it knows no resource.
-        let matched = event::match_path(parts.uri.path()).ok_or_else(|| forbidden("the API has no such path"))?;
-        let route = Route::find(&parts.method, matched.template).ok_or_else(|| {
-            let detail = format!("{} is not a method of {}", parts.method, matched.template);
-            Problem::new(ProblemKind::MethodNotAllowed, detail)
-        })?;
+        let matched = event::match_path(parts.uri.path());
+        let function = matched.function;
         let request = event::to_lambda_request(parts, body.into(), matched, caller, request_id).ok_or_else(|| {
             let detail = format!("the request takes over {EVENT_MAX_BYTES} bytes with its body as a JSON string");
             Problem::new(ProblemKind::RequestTooLarge, detail)
         })?;
-        Ok(match route {
-            Route::Submit => bcrlapi_submit::handle(&self.functions.submit, request).await,
-            Route::Status => bcrlapi_status::handle(&self.functions.store, request, Utc::now()).await,
-            Route::Result => bcrlapi_result::handle(&self.functions.store, request, Utc::now()).await,
+        let deployment = &self.state.deployment;
+        Ok(match function {
+            Function::Submit => bcrlapi_submit::handle(&self.state, request, Utc::now()).await,
+            Function::Status => bcrlapi_status::handle(deployment, request, Utc::now()).await,
+            Function::Result => bcrlapi_result::handle(deployment, request, Utc::now()).await,
         })
     }
 }

@@ -29,8 +29,8 @@ pub struct Principal {
 }
 
 impl Principal {
-    const NAMES: [&str; 2] = ["alice", "bob"];
     pub(super) const ACCOUNT_ID: &str = "123456789012";
+    const OTHER_ACCOUNT_ID: &str = "210987654321";
 
     /// The keys, as AWS SDKs take them.
     pub fn credentials(&self) -> Credentials {
@@ -43,20 +43,47 @@ impl Principal {
         )
     }
 
-    fn invent(name: &str) -> Self {
-        // The lengths are AWS's own; some clients insist on them.
-        let random = || format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let id = |prefix: &str| format!("{prefix}{}", &random().to_uppercase()[..16]);
+    /// Two users, two sessions of one role, and a user of another account.
+    fn invent_all() -> Vec<Self> {
+        let role = invent_id("AROA");
+        vec![
+            Self::invent_user("alice", Self::ACCOUNT_ID),
+            Self::invent_user("bob", Self::ACCOUNT_ID),
+            Self::invent_session("carol", &role),
+            Self::invent_session("dave", &role),
+            Self::invent_user("erin", Self::OTHER_ACCOUNT_ID),
+        ]
+    }
+
+    fn invent_user(name: &str, account_id: &str) -> Self {
+        Self::invent(name, account_id, invent_id("AIDA"), format!("arn:aws:iam::{account_id}:user/{name}"))
+    }
+
+    fn invent_session(name: &str, role: &str) -> Self {
+        let arn = format!("arn:aws:sts::{}:assumed-role/analyst/{name}", Self::ACCOUNT_ID);
+        Self::invent(name, Self::ACCOUNT_ID, format!("{role}:{name}"), arn)
+    }
+
+    fn invent(name: &str, account_id: &str, caller: String, user_arn: String) -> Self {
         Self {
             name: name.to_owned(),
-            account_id: Self::ACCOUNT_ID.to_owned(),
-            caller: id("AIDA"),
-            user_arn: format!("arn:aws:iam::{}:user/{name}", Self::ACCOUNT_ID),
-            access_key_id: id("AKIA"),
-            secret_access_key: random()[..40].to_owned(),
+            account_id: account_id.to_owned(),
+            caller,
+            user_arn,
+            access_key_id: invent_id("AKIA"),
+            secret_access_key: random_text()[..40].to_owned(),
             session_token: None,
         }
     }
+}
+
+/// An id of AWS's own length; some clients insist on it.
+fn invent_id(prefix: &str) -> String {
+    format!("{prefix}{}", &random_text().to_uppercase()[..16])
+}
+
+fn random_text() -> String {
+    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
 /// The principals of the file; where there is none, it is made, readable for its owner only.
@@ -70,7 +97,7 @@ pub(super) fn load_or_create(file: &Path) -> anyhow::Result<Vec<Principal>> {
             Ok(principals)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let principals = Principal::NAMES.map(Principal::invent).to_vec();
+            let principals = Principal::invent_all();
             let mut made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
             made.write_all(&serde_json::to_vec_pretty(&principals)?)?;
             Ok(principals)

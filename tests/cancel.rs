@@ -1,0 +1,186 @@
+//! Taking jobs back: what the caller is told, what the row lets happen, and who wins a race.
+
+use std::collections::BTreeSet;
+
+use bcrlapi_api::routes;
+use bcrlapi_domain::{Job, JobId, Outcome, Payload, State};
+use bcrlapi_tests::{Reply, System};
+use chrono::{DateTime, Utc};
+use futures::future::join_all;
+use http::Method;
+use serde_json::json;
+
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+async fn submitted(system: &System) -> JobId {
+    system.submit("mock", &json!({})).await.uuid
+}
+
+async fn cancel(system: &System, id: JobId) -> Reply {
+    system.request(Method::POST, &routes::cancel(id), "").send().await
+}
+
+fn nothing() -> Payload {
+    Payload { size_bytes: 0, sha256: String::new() }
+}
+
+/// The job as the table has it, which must be what the caller sees.
+async fn job(system: &System, id: JobId) -> Job {
+    let job = system.stack().store().job(id).await.unwrap().unwrap();
+    let seen = system.client().job(id).await.unwrap();
+    assert_eq!((seen.status, seen.cancel_requested), (job.state.status(), job.cancel_requested));
+    job
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_waits_in_the_cloud_is_canceled_at_once() {
+    let system = System::start().await;
+    let (store, id) = (system.stack().store(), submitted(&system).await);
+    for _ in 0..2 {
+        let reply = cancel(&system, id).await;
+        let seen = reply.json();
+        assert_eq!(
+            (reply.status.as_u16(), &seen["status"], &seen["outcome"]),
+            (200, &json!("done"), &json!("canceled"))
+        );
+    }
+    let canceled = job(&system, id).await;
+    assert!(canceled.finish_date.is_some() && !canceled.cancel_requested);
+    assert_eq!((store.inbox(now()).await.unwrap(), store.cancel_requests(now()).await.unwrap()), (vec![], vec![]));
+    assert_eq!(store.take(id).await.unwrap(), None, "the lab cannot have it any more");
+    let result = system.request(Method::GET, &routes::result(id), "").send().await;
+    result.assert_problem(422, "job-canceled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_waits_in_the_lab_is_asked_back_and_the_lab_learns_of_it() {
+    let system = System::start().await;
+    let (store, id) = (system.stack().store(), submitted(&system).await);
+    store.take(id).await.unwrap();
+    assert_eq!(store.cancel_requests(now()).await.unwrap(), []);
+    for _ in 0..2 {
+        let reply = cancel(&system, id).await;
+        let seen = reply.json();
+        assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (202, "5"));
+        assert_eq!((&seen["status"], &seen["cancel_requested"]), (&json!("pending"), &json!(true)));
+    }
+    assert_eq!(store.cancel_requests(now()).await.unwrap(), [id]);
+    assert_eq!(store.taken_jobs(now()).await.unwrap(), [id], "it is still the lab's");
+    assert_eq!(store.take(id).await.unwrap(), Some(job(&system, id).await), "taking it again gives it again");
+
+    let canceled = store.canceled(id, now()).await.unwrap().unwrap();
+    assert_eq!((canceled.state, canceled.cancel_requested), (State::Done(Outcome::Canceled), true));
+    assert_eq!(store.canceled(id, now()).await.unwrap(), Some(canceled));
+    assert_eq!((store.taken_jobs(now()).await.unwrap(), store.cancel_requests(now()).await.unwrap()), (vec![], vec![]));
+    assert_eq!(cancel(&system, id).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_was_quicker_runs_to_its_end() {
+    let system = System::start().await;
+    let (store, id) = (system.stack().store(), submitted(&system).await);
+    store.take(id).await.unwrap();
+    assert_eq!(cancel(&system, id).await.status, 202);
+    let running = store.report(id, None, None, now()).await.unwrap().unwrap();
+    assert_eq!((running.state, running.cancel_requested), (State::Processing, true));
+    assert_eq!(store.cancel_requests(now()).await.unwrap(), [], "there is nothing left to ask for");
+    assert_eq!(store.taken_jobs(now()).await.unwrap(), [id]);
+    assert_eq!(store.canceled(id, now()).await.unwrap(), Some(running.clone()), "the lab cannot give it back");
+    cancel(&system, id).await.assert_problem(409, "not-cancelable");
+    assert_eq!(job(&system, id).await, running);
+
+    let done = store.succeed(id, &nothing(), now()).await.unwrap();
+    cancel(&system, id).await.assert_problem(409, "already-done");
+    assert_eq!(store.canceled(id, now()).await.unwrap(), done, "a done job stays as it is");
+    assert_eq!(Some(job(&system, id).await), done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_cancels_what_is_not_theirs() {
+    let system = System::start().await;
+    let id = submitted(&system).await;
+    let other = system.request_of(system.bob(), Method::POST, &routes::cancel(id), "").send().await;
+    other.assert_problem(404, "no-such-job");
+    assert_eq!(job(&system, id).await.state, State::Pending);
+    assert_eq!(
+        system.stack().store().cancel("018aef2c-7a00-7000-8000-000000000001".parse().unwrap(), now()).await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_cancel_and_take_exactly_one_has_the_job() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    let ids = join_all((0..40).map(|_| submitted(&system))).await;
+    let races = ids.iter().map(async |&id| tokio::join!(store.take(id), cancel(&system, id)));
+    for (id, (taken, reply)) in ids.iter().zip(join_all(races).await) {
+        let job = job(&system, *id).await;
+        match taken.unwrap() {
+            Some(_) => {
+                assert_eq!((reply.status.as_u16(), job.state, job.cancel_requested), (202, State::Pending, true));
+            }
+            None => assert_eq!((reply.status.as_u16(), job.state), (200, State::Done(Outcome::Canceled))),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_that_meets_a_program_ends_with_a_job_that_is_told_rightly() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    let ids = join_all((0..40).map(|_| submitted(&system))).await;
+    join_all(ids.iter().map(|&id| store.take(id))).await;
+    let races = ids.iter().map(async |&id| {
+        let lab = async {
+            store.report(id, None, None, now()).await.unwrap();
+            store.canceled(id, now()).await.unwrap();
+            store.succeed(id, &nothing(), now()).await.unwrap()
+        };
+        tokio::join!(cancel(&system, id), lab)
+    });
+    for (id, (reply, done)) in ids.iter().zip(join_all(races).await) {
+        let job = job(&system, *id).await;
+        assert_eq!((job.state, Some(&job)), (State::Done(Outcome::Succeeded), done.as_ref()), "the program has run");
+        match reply.status.as_u16() {
+            202 => assert!(job.cancel_requested),
+            409 => assert!(!job.cancel_requested),
+            other => panic!("{other}: {reply:?}"),
+        }
+    }
+    assert_eq!((store.taken_jobs(now()).await.unwrap(), store.cancel_requests(now()).await.unwrap()), (vec![], vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_submits_with_keys_of_their_own_among_cancels_make_two_hundred_jobs() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    let submit_and_cancel = async |number: usize| {
+        let submit = system.request(Method::POST, "/v1/apis/mock/jobs", "{}");
+        let reply = submit.header("idempotency-key", &format!("key-{number}")).send().await;
+        let id: JobId = reply.json()["uuid"].as_str().unwrap().parse().unwrap();
+        if number.is_multiple_of(2) {
+            store.take(id).await.unwrap();
+        }
+        if number % 4 < 2 {
+            assert!(cancel(&system, id).await.status.is_success());
+        }
+        (number, id)
+    };
+    let jobs = join_all((0..200).map(submit_and_cancel)).await;
+    let names: BTreeSet<_> = jobs.iter().map(|(_, id)| format!("{id}.json")).collect();
+    assert_eq!((names.len(), names), (200, system.request_objects()));
+
+    let of = |rest: usize| -> BTreeSet<JobId> {
+        jobs.iter().filter(|(number, _)| number % 4 == rest).map(|(_, id)| *id).collect()
+    };
+    let set = |ids: Vec<JobId>| BTreeSet::from_iter(ids);
+    assert_eq!(set(store.inbox(now()).await.unwrap()), of(3), "neither taken nor canceled");
+    assert_eq!(set(store.cancel_requests(now()).await.unwrap()), of(0), "taken, then asked back");
+    assert_eq!(set(store.taken_jobs(now()).await.unwrap()), &of(0) | &of(2));
+    for id in of(1) {
+        assert_eq!(job(&system, id).await.state, State::Done(Outcome::Canceled), "canceled before it was taken");
+    }
+}

@@ -1,0 +1,245 @@
+//! The same submit twice is one job: idempotency keys, digests, and the queue's limit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bcrlapi::{Client, Signer};
+use bcrlapi_api::content_digest;
+use bcrlapi_cloud::{JobStore, KeyedSubmit, LocalEndpoints};
+use bcrlapi_domain::{IdempotencyKey, Job, JobId, Owner, Status};
+use bcrlapi_local::{REGION, Settings};
+use bcrlapi_tests::{Reply, Request, System, payload};
+use chrono::Utc;
+use futures::future::join_all;
+use http::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use uuid::Uuid;
+
+const MOCK: &str = "/v1/apis/mock/jobs";
+
+fn keyed(system: &System, key: &str, body: &str) -> Request {
+    system.request(Method::POST, MOCK, body).header("idempotency-key", key)
+}
+
+fn uuid(reply: &Reply) -> JobId {
+    assert_eq!(reply.status, 202, "{reply:?}");
+    reply.json()["uuid"].as_str().unwrap().parse().unwrap()
+}
+
+fn is_replayed(reply: &Reply) -> bool {
+    reply.headers.get("idempotency-replayed").is_some_and(|value| value == "true")
+}
+
+/// What stands in the table for the lab, and what in the bucket: they must name the same jobs.
+async fn jobs_in_the_cloud(system: &System) -> BTreeSet<JobId> {
+    let rows = BTreeSet::from_iter(system.stack().store().inbox(Utc::now()).await.unwrap());
+    let names = rows.iter().map(|id| format!("{id}.json")).collect::<BTreeSet<_>>();
+    assert_eq!(system.request_objects(), names, "a row for each body and a body for each row");
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_key_gives_the_same_job_and_another_body_is_refused() {
+    let system = System::start().await;
+    let first = keyed(&system, "k-1", r#"{"a": 1}"#).send().await;
+    assert!(!is_replayed(&first));
+    for spelling in ["k-1", "\"k-1\""] {
+        let again = keyed(&system, spelling, r#"{"a": 1}"#).send().await;
+        assert_eq!((uuid(&again), is_replayed(&again)), (uuid(&first), true));
+        assert_eq!(again.header("location"), first.header("location"));
+    }
+    let other = keyed(&system, "k-1", r#"{"a": 2}"#).send().await;
+    other.assert_problem(422, "idempotency-key-reused");
+
+    let mut jobs = BTreeSet::from([uuid(&first)]);
+    let bobs = system.request_of(system.bob(), Method::POST, MOCK, r#"{"a": 1}"#).header("idempotency-key", "k-1");
+    let soc = system.request(Method::POST, "/v1/apis/soc/jobs", r#"{"a": 1}"#).header("idempotency-key", "k-1");
+    let unkeyed = system.request(Method::POST, MOCK, r#"{"a": 1}"#);
+    for request in [bobs, soc, unkeyed, keyed(&system, "k-2", r#"{"a": 1}"#)] {
+        let reply = request.send().await;
+        assert!(!is_replayed(&reply) && jobs.insert(uuid(&reply)), "caller, api and key together are the name");
+    }
+    assert_eq!(jobs_in_the_cloud(&system).await, jobs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_done_is_still_the_keys() {
+    let system = System::start().await;
+    let first = uuid(&keyed(&system, "k", "{}").send().await);
+    let (_agent, _worker) = (system.start_agent(), system.start_worker());
+    system.reached(first, Status::Done).await;
+    let again = keyed(&system, "k", "{}").send().await;
+    assert_eq!((uuid(&again), is_replayed(&again)), (first, true));
+    assert_eq!(again.json()["outcome"], "succeeded");
+    assert_eq!(system.runs(), [first]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_submits_at_once_with_one_key_make_one_job() {
+    let system = System::start().await;
+    let replies = join_all((0..200).map(|_| keyed(&system, "only-one", r#"{"a": 1}"#).send())).await;
+    let jobs: BTreeSet<_> = replies.iter().map(uuid).collect();
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(replies.iter().filter(|reply| !is_replayed(reply)).count(), 1, "one of them is the first");
+    assert_eq!(jobs_in_the_cloud(&system).await, jobs);
+}
+
+fn job() -> Job {
+    let owner = Owner::from_identity("1", "AIDA").unwrap();
+    let id = Uuid::now_v7().try_into().unwrap();
+    Job::requested(id, "soc".parse().unwrap(), owner, payload("{}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_whose_answer_was_lost_is_the_same_submit_and_a_loser_leaves_nothing() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    let (winner, loser) = (job(), job());
+    let key: IdempotencyKey = "k".parse().unwrap();
+    // A try that is repeated is the same to the last byte.
+    let now = Utc::now();
+    let submit = async |job: &Job| store.submit_keyed(job, "{}".into(), &key, now).await.unwrap();
+    assert_eq!(submit(&winner).await, None);
+    assert_eq!(submit(&winner).await, None, "by its token");
+    let earlier = KeyedSubmit { id: winner.id, request_sha256: winner.request.sha256.clone() };
+    assert_eq!(submit(&loser).await, Some(earlier.clone()));
+    assert_eq!(store.keyed_submit(&loser, &key, Utc::now()).await.unwrap(), Some(earlier));
+    assert_eq!(jobs_in_the_cloud(&system).await, BTreeSet::from([winner.id]));
+
+    // A week later the key is free, whether its row has gone already or not.
+    let later = winner.id.expiry_date();
+    assert_eq!(store.keyed_submit(&loser, &key, later).await.unwrap(), None);
+    assert_eq!(store.submit_keyed(&loser, "{}".into(), &key, later).await.unwrap(), None);
+    assert_eq!(store.keyed_submit(&winner, &key, Utc::now()).await.unwrap().unwrap().id, loser.id);
+}
+
+/// What DynamoDB answers to one of two transactions that meet on a row. The embedded one never does: it knows one at a time.
+const CONFLICT: &str = r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+    "Message": "Transaction cancelled", "CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "None"}]}"#;
+
+/// A proxy that answers its first connections with a conflict, as many as there are left. Gives its URL.
+async fn proxy_with_conflicts(upstream_url: &str, left: Arc<AtomicU32>) -> String {
+    let upstream = upstream_url.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            if left.load(Ordering::SeqCst) > 0 {
+                read_request(&mut client).await;
+                left.fetch_sub(1, Ordering::SeqCst);
+                let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-amz-json-1.0\r\nconnection: close";
+                let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{CONFLICT}", CONFLICT.len());
+                client.write_all(answer.as_bytes()).await.unwrap();
+            } else {
+                let mut upstream = TcpStream::connect(&upstream).await.unwrap();
+                tokio::spawn(async move { copy_bidirectional(&mut client, &mut upstream).await });
+            }
+        }
+    });
+    url
+}
+
+/// Reads one whole request, which must be a transaction.
+async fn read_request(client: &mut TcpStream) {
+    let mut request = String::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let length = client.read(&mut chunk).await.unwrap();
+        assert_ne!(length, 0, "the request is cut off: {request}");
+        request += str::from_utf8(&chunk[..length]).unwrap();
+        let Some((head, body)) = request.split_once("\r\n\r\n") else { continue };
+        assert!(head.contains("TransactWriteItems"), "{head}");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        if body.len() == length.parse::<usize>().unwrap() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_that_meets_another_is_tried_again() {
+    let system = System::start().await;
+    let environment: BTreeMap<_, _> = system.stack().environment().into_iter().collect();
+    let conflicts = Arc::new(AtomicU32::new(3));
+    let endpoints = LocalEndpoints {
+        dynamodb_url: proxy_with_conflicts(&environment["AWS_ENDPOINT_URL_DYNAMODB"], Arc::clone(&conflicts)).await,
+        s3_url: environment["AWS_ENDPOINT_URL_S3"].clone(),
+        region: REGION.to_owned(),
+        access_key_id: system.alice().access_key_id.clone(),
+        secret_access_key: system.alice().secret_access_key.clone(),
+    };
+    let store = JobStore::at_endpoints(&endpoints, &environment["BCRLAPI_TABLE"], &environment["BCRLAPI_BUCKET"]).await;
+    let (job, key) = (job(), "k".parse().unwrap());
+    assert_eq!(store.submit_keyed(&job, "{}".into(), &key, Utc::now()).await.unwrap(), None);
+    assert_eq!(conflicts.load(Ordering::SeqCst), 0);
+    assert_eq!(jobs_in_the_cloud(&system).await, BTreeSet::from([job.id]));
+}
+
+/// A proxy whose first connection ends as soon as an answer comes. Gives its URL; serves as long as the test runs.
+async fn proxy_that_loses_an_answer(upstream_url: &str) -> String {
+    let upstream = upstream_url.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut is_first = true;
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut upstream = TcpStream::connect(&upstream).await.unwrap();
+            if std::mem::take(&mut is_first) {
+                let (mut request, mut to_client) = client.split();
+                let (mut answer, mut upstream) = upstream.split();
+                let mut byte = [0];
+                tokio::select! {
+                    _ = tokio::io::copy(&mut request, &mut upstream) => {}
+                    _ = answer.read(&mut byte) => {}
+                }
+                drop(to_client.shutdown().await);
+            } else {
+                tokio::spawn(async move { copy_bidirectional(&mut client, &mut upstream).await });
+            }
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_answer_was_lost_tries_again_and_has_one_job() {
+    let system = System::start().await;
+    let url = proxy_that_loses_an_answer(system.stack().api_url()).await;
+    let client = Client::new(&url, Signer::new(system.alice().credentials(), REGION)).unwrap();
+    let job = client.submit(&"mock".parse().unwrap(), b"{}".to_vec()).await.unwrap();
+    assert_eq!(jobs_in_the_cloud(&system).await, BTreeSet::from([job.uuid]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_that_was_sent_is_checked() {
+    let system = System::start().await;
+    let digest = |body: &str| content_digest::render(&payload(body).sha256);
+    let submit = |value: String| system.request(Method::POST, MOCK, "{}").header("content-digest", &value).send();
+    assert_eq!(submit(digest("{}")).await.status, 202);
+    assert_eq!(submit("sha-512=:AAAA:".to_owned()).await.status, 202, "not one of ours");
+    assert_eq!(submit(format!("sha-512=:AAAA:, {}", digest("{}"))).await.status, 202);
+    submit(digest("{} ")).await.assert_problem(422, "digest-mismatch");
+    for malformed in ["sha-256", "sha-256=:AAAA:", "sha-256=:no base64:", "sha-256=AAAA"] {
+        submit(malformed.to_owned()).await.assert_problem(400, "invalid-header");
+    }
+    assert_eq!(jobs_in_the_cloud(&system).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_takes_no_new_job_and_still_knows_the_old_ones() {
+    let system = System::start_with(Settings { queue_limit: Some(2), ..Settings::default() }).await;
+    let first = uuid(&keyed(&system, "first", "{}").send().await);
+    system.stack().store().take(first).await.unwrap();
+    keyed(&system, "second", "{}").send().await;
+    for full in [keyed(&system, "third", "{}"), system.request(Method::POST, MOCK, "{}")] {
+        let full = full.send().await;
+        full.assert_problem(429, "queue-full");
+        assert_eq!(full.header("retry-after"), "60");
+    }
+    assert_eq!(uuid(&keyed(&system, "first", "{}").send().await), first);
+    system.stack().store().fail(first, "so that there is room", Utc::now()).await.unwrap();
+    uuid(&keyed(&system, "third", "{}").send().await);
+}
