@@ -1,10 +1,12 @@
 //! Taking jobs back: what the caller is told, what the row lets happen, and who wins a race.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bcrlapi_api::routes;
-use bcrlapi_domain::{Job, JobId, Outcome, Payload, State};
-use bcrlapi_tests::{Reply, System};
+use bcrlapi_domain::{Job, JobId, Outcome, Payload, State, Status};
+use bcrlapi_local::until;
+use bcrlapi_tests::{Reply, System, seed};
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use http::Method;
@@ -48,7 +50,7 @@ async fn a_job_that_waits_in_the_cloud_is_canceled_at_once() {
     }
     let canceled = job(&system, id).await;
     assert!(canceled.finish_date.is_some() && !canceled.cancel_requested);
-    assert_eq!((store.inbox(now()).await.unwrap(), store.cancel_requests(now()).await.unwrap()), (vec![], vec![]));
+    assert_eq!(store.inbox(now()).await.unwrap(), []);
     assert_eq!(store.take(id).await.unwrap(), None, "the lab cannot have it any more");
     let result = system.request(Method::GET, &routes::result(id), "").send().await;
     result.assert_problem(422, "job-canceled");
@@ -59,21 +61,22 @@ async fn a_job_that_waits_in_the_lab_is_asked_back_and_the_lab_learns_of_it() {
     let system = System::start().await;
     let (store, id) = (system.stack().store(), submitted(&system).await);
     store.take(id).await.unwrap();
-    assert_eq!(store.cancel_requests(now()).await.unwrap(), []);
+    assert_eq!(store.inbox(now()).await.unwrap(), []);
     for _ in 0..2 {
         let reply = cancel(&system, id).await;
         let seen = reply.json();
         assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (202, "5"));
         assert_eq!((&seen["status"], &seen["cancel_requested"]), (&json!("pending"), &json!(true)));
     }
-    assert_eq!(store.cancel_requests(now()).await.unwrap(), [id]);
-    assert_eq!(store.taken_jobs(now()).await.unwrap(), [id], "it is still the lab's");
+    assert_eq!(store.inbox(now()).await.unwrap(), [id], "the lab has something to look at");
     assert_eq!(store.take(id).await.unwrap(), Some(job(&system, id).await), "taking it again gives it again");
+    assert_eq!((store.inbox(now()).await.unwrap(), store.taken_jobs(now()).await.unwrap()), (vec![], vec![id]));
+    assert_eq!(cancel(&system, id).await.status, 202, "it is still the lab's");
 
     let canceled = store.canceled(id, now()).await.unwrap().unwrap();
     assert_eq!((canceled.state, canceled.cancel_requested), (State::Done(Outcome::Canceled), true));
     assert_eq!(store.canceled(id, now()).await.unwrap(), Some(canceled));
-    assert_eq!((store.taken_jobs(now()).await.unwrap(), store.cancel_requests(now()).await.unwrap()), (vec![], vec![]));
+    assert_eq!((store.taken_jobs(now()).await.unwrap(), store.inbox(now()).await.unwrap()), (vec![], vec![]));
     assert_eq!(cancel(&system, id).await.status, 200);
 }
 
@@ -85,7 +88,7 @@ async fn a_program_that_was_quicker_runs_to_its_end() {
     assert_eq!(cancel(&system, id).await.status, 202);
     let running = store.report(id, None, None, now()).await.unwrap().unwrap();
     assert_eq!((running.state, running.cancel_requested), (State::Processing, true));
-    assert_eq!(store.cancel_requests(now()).await.unwrap(), [], "there is nothing left to ask for");
+    assert_eq!(store.inbox(now()).await.unwrap(), [], "there is nothing left to ask for");
     assert_eq!(store.taken_jobs(now()).await.unwrap(), [id]);
     assert_eq!(store.canceled(id, now()).await.unwrap(), Some(running.clone()), "the lab cannot give it back");
     cancel(&system, id).await.assert_problem(409, "not-cancelable");
@@ -150,7 +153,7 @@ async fn a_cancel_that_meets_a_program_ends_with_a_job_that_is_told_rightly() {
             other => panic!("{other}: {reply:?}"),
         }
     }
-    assert_eq!((store.taken_jobs(now()).await.unwrap(), store.cancel_requests(now()).await.unwrap()), (vec![], vec![]));
+    assert_eq!((store.taken_jobs(now()).await.unwrap(), store.inbox(now()).await.unwrap()), (vec![], vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,10 +180,57 @@ async fn two_hundred_submits_with_keys_of_their_own_among_cancels_make_two_hundr
         jobs.iter().filter(|(number, _)| number % 4 == rest).map(|(_, id)| *id).collect()
     };
     let set = |ids: Vec<JobId>| BTreeSet::from_iter(ids);
-    assert_eq!(set(store.inbox(now()).await.unwrap()), of(3), "neither taken nor canceled");
-    assert_eq!(set(store.cancel_requests(now()).await.unwrap()), of(0), "taken, then asked back");
-    assert_eq!(set(store.taken_jobs(now()).await.unwrap()), &of(0) | &of(2));
+    assert_eq!(set(store.inbox(now()).await.unwrap()), &of(0) | &of(3), "asked back, or neither taken nor canceled");
+    assert_eq!(set(store.taken_jobs(now()).await.unwrap()), of(2));
     for id in of(1) {
         assert_eq!(job(&system, id).await.state, State::Done(Outcome::Canceled), "canceled before it was taken");
     }
+}
+
+/// Cancels of all kinds of jobs while programs run: each job is run or canceled, and the API says which.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_canceled_and_run_a_job_is_exactly_one() {
+    const JOBS: usize = 16;
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let _worker = system.start_worker();
+    let mut random = fastrand::Rng::with_seed(seed());
+    let mut jobs = Vec::new();
+    for number in 0..JOBS {
+        jobs.push(system.submit("mock", &json!({"seconds": 0.3, "payload": number})).await.uuid);
+    }
+    for id in &jobs {
+        // Not a wait for anything: the moment of a cancel is to be a random one.
+        tokio::time::sleep(Duration::from_millis(random.u64(..400))).await;
+        let status = cancel(&system, *id).await.status.as_u16();
+        assert!([200, 202, 409].contains(&status), "{status}");
+    }
+    for id in &jobs {
+        let end = system.reached(*id, Status::Done).await;
+        let runs = system.runs().iter().filter(|run| *run == id).count();
+        assert_eq!((runs, end.has_succeeded()), (usize::from(end.has_succeeded()), runs == 1), "{:?}", end.outcome);
+        if runs == 0 {
+            assert_eq!(end.outcome.as_deref(), Some("canceled"));
+        }
+    }
+    let rows = jobs.iter().filter(|id| system.queue().unwrap().entry(**id).is_some()).count();
+    assert_eq!(rows, system.runs().len(), "what is canceled is not in the queue");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_waits_in_the_lab_is_withdrawn_also_by_an_agent_that_was_killed() {
+    let system = System::start().await;
+    let agent = system.start_agent();
+    let kept = system.submit("mock", &json!({"payload": 0})).await.uuid;
+    let unwanted = system.submit("mock", &json!({"payload": 1})).await.uuid;
+    until("the entries", async || system.queue().filter(|queue| queue.entries().len() == 2)).await.unwrap();
+    assert_eq!(cancel(&system, unwanted).await.status, 202);
+    until("its withdrawal", async || system.queue()?.entry(unwanted).is_none().then_some(())).await.unwrap();
+    agent.kill();
+    let _agent = system.start_agent();
+    let end = system.reached(unwanted, Status::Done).await;
+    assert_eq!((end.outcome.as_deref(), end.cancel_requested), (Some("canceled"), true));
+    let _worker = system.start_worker();
+    assert!(system.reached(kept, Status::Done).await.has_succeeded());
+    assert_eq!(system.runs(), [kept]);
 }

@@ -11,7 +11,7 @@ use std::io::{Seek, Write};
 use std::thread;
 use std::time::Duration;
 
-use bcrlapi_agent::{Agent, Config, Look};
+use bcrlapi_agent::{Agent, Look};
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::SharedDir;
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State, Status};
@@ -367,14 +367,11 @@ impl History {
         self.kill();
         fs::remove_dir_all(self.system.shared("")).unwrap();
         fs::create_dir(self.system.shared("")).unwrap();
-        let config = Config {
-            shared: self.system.shared(""),
-            poll: Duration::from_secs(1),
-            utc_offset: SETTINGS.offset,
-            lost_after: SETTINGS.lost_after,
-        };
-        let store = self.cloud.block_on(self.system.stack().connect());
-        self.cloud.block_on(bcrlapi_agent::resync(&config, store)).unwrap();
+        let shared = self.system.shared("");
+        // On this thread, whose clock it is.
+        let life = Builder::new_current_thread().enable_all().build().unwrap();
+        let store = life.block_on(self.system.stack().connect());
+        life.block_on(bcrlapi_agent::resync(&shared, SETTINGS, store, now)).unwrap();
         self.stray.clear();
         self.make_entries_anew();
         for job in self.jobs.values_mut().filter(|job| job.state != State::Done(Outcome::Succeeded)) {
@@ -455,7 +452,7 @@ impl History {
         let life = self.life.get_or_insert_with(|| Builder::new_current_thread().enable_all().build().unwrap());
         let agent = self.agent.get_or_insert_with(|| {
             let store: JobStore = life.block_on(self.system.stack().connect());
-            Agent::new(store, SharedDir::open(&self.system.shared("")).unwrap(), SETTINGS, now)
+            Agent::new(store, SharedDir::open(&self.system.shared("")).unwrap(), SETTINGS, now).unwrap()
         });
         (life, agent)
     }

@@ -223,7 +223,7 @@ impl<'a> Watch<'a> {
     /// Looks at everything once, and holds it against the promise; says whether all jobs are done.
     async fn look(&mut self) -> bool {
         let mut rules = ALWAYS.to_vec();
-        rules.extend((self.lab.cast != Cast::Overlapping).then_some(WITH_TURNS));
+        rules.extend(WITH_TURNS.into_iter().filter(|_| self.lab.cast != Cast::Overlapping));
         let queue = self.lab.system.queue();
         if let Some(queue) = queue.as_ref().filter(|_| self.lab.cast != Cast::Overlapping) {
             let order: Vec<JobId> = queue.entries().iter().filter_map(Entry::id).collect();

@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bcrlapi_cloud::JobStore;
-use bcrlapi_directory::{Fingerprint, SharedDir};
+use bcrlapi_directory::{DirectoryError, Fingerprint, Lock, SharedDir};
 use bcrlapi_domain::JobId;
 use bcrlapi_exchange::promise::Publish;
-use bcrlapi_exchange::{Action, Settings, View, plan};
+use bcrlapi_exchange::{Action, QueueSeen, Settings, View, plan};
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use tokio::task::{JoinError, JoinSet};
@@ -42,6 +43,8 @@ pub enum Look {
 pub struct Agent {
     pub(crate) store: JobStore,
     pub(crate) directory: SharedDir,
+    /// Keeps other agents away, also from a directory that has come in this one's place.
+    pub(crate) lock: Arc<Lock>,
     pub(crate) settings: Settings,
     /// What time it is, for everything but the pauses of the loop.
     pub(crate) clock: Clock,
@@ -52,8 +55,10 @@ pub struct Agent {
     pub(crate) taken_in: TakenIn,
     /// What each displaced queue held when it was last looked at.
     pub(crate) displaced_read: BTreeMap<u64, Fingerprint>,
-    /// Whether folders were made that nobody watches yet.
+    /// Whether there are folders that nobody watches yet.
     pub(crate) has_new_folders: bool,
+    /// The comparison after which the request files were last listed.
+    pub(crate) listed_at: Option<DateTime<Utc>>,
     /// Whether the log has said that the file system cannot exchange files.
     pub(crate) has_warned_of_rename: bool,
     /// Whether the view has ever been compared with all that the lab has taken: before that, a queue that is missing
@@ -72,11 +77,18 @@ pub struct Agent {
 pub(crate) type Uploaded = Result<(JobId, String, Result<Effect, AgentError>), JoinError>;
 
 impl Agent {
-    /// An agent that has not looked at anything yet.
-    pub fn new(store: JobStore, directory: SharedDir, settings: Settings, clock: Clock) -> Self {
-        Self {
+    /// The one agent of this directory, which has not looked at anything yet. Fails if there is another.
+    pub fn new(
+        store: JobStore,
+        directory: SharedDir,
+        settings: Settings,
+        clock: Clock,
+    ) -> Result<Self, DirectoryError> {
+        let lock = Arc::new(directory.lock_for_agent()?);
+        Ok(Self {
             store,
             directory,
+            lock,
             settings,
             clock,
             view: View::default(),
@@ -84,13 +96,14 @@ impl Agent {
             taken_in: TakenIn::default(),
             displaced_read: BTreeMap::new(),
             has_new_folders: false,
+            listed_at: None,
             has_warned_of_rename: false,
             is_primed: false,
             compared_at: None,
             backoff: Backoff::default(),
             uploads: JoinSet::new(),
             uploading: BTreeSet::new(),
-        }
+        })
     }
 
     /// Looks, plans and acts until nothing is left to do or nothing moves. A step that fails is logged and tried again
@@ -139,12 +152,17 @@ impl Agent {
         let now = (self.clock)();
         let mut actions = plan(&self.view, self.settings, now);
         self.assert_promise(&actions, now);
+        if self.view.wants_history {
+            actions.retain(Action::brings_back);
+        }
         actions.retain(|action| !self.backoff.holds_back(&self.step_name(action), now));
         if actions.iter().any(|action| matches!(action, Action::Publish(_))) {
             // What a publish displaces is to be looked at right after it, and not after a slow network has answered.
             actions.retain(|action| matches!(action, Action::Publish(_)));
         }
         actions.retain(|action| match action {
+            // After a failure a job may be done without this agent knowing: its result must not be written over.
+            Action::Return { .. } if self.compared_at.is_none() => false,
             Action::Return { id, is_last_try } => {
                 self.start_upload(*id, self.step_name(action), *is_last_try);
                 false
@@ -216,9 +234,10 @@ impl Agent {
         }
     }
 
-    /// Whether a step has failed and was not done since.
-    pub(crate) fn has_failures(&self) -> bool {
-        self.backoff.has_failures()
+    /// Whether nothing is left to be brought back.
+    pub(crate) fn has_everything(&self) -> bool {
+        let plan = plan(&self.view, self.settings, (self.clock)());
+        matches!(self.view.status, QueueSeen::Whole(_)) && !plan.iter().any(Action::brings_back)
     }
 
     /// Forgets what only old jobs needed.

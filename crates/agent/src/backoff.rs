@@ -36,11 +36,6 @@ impl Backoff {
         self.0.remove(step);
     }
 
-    /// Whether any step has failed and was not done since.
-    pub(crate) fn has_failures(&self) -> bool {
-        !self.0.is_empty()
-    }
-
     /// Forgets the steps that nobody has wanted to try again for a while.
     pub(crate) fn forget_old(&mut self, now: DateTime<Utc>) {
         self.0.retain(|_, failing| now - failing.retry_at < PAUSE_MAX);
@@ -61,6 +56,7 @@ pub(crate) fn pause_between_rounds(times: u32) -> Duration {
 /// The pause, shortened by a random part of its half: many that have failed together must not all come back together.
 fn jittered(pause: TimeDelta) -> TimeDelta {
     const STEPS: i32 = 1_000;
+    // Keys of hash maps are random: enough for this, and no generator has to be carried along.
     let random = RandomState::new().hash_one(()) % u64::from(STEPS.unsigned_abs());
     pause - pause / 2 / STEPS * i32::try_from(random).unwrap_or_default()
 }

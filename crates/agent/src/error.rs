@@ -21,6 +21,14 @@ pub enum AgentError {
         /// The system's reason.
         source: io::Error,
     },
+    /// What a resync should bring back is not there any more.
+    #[error("the {what} of job {id} is gone in the cloud too")]
+    Gone {
+        /// Which job.
+        id: JobId,
+        /// Which body of it.
+        what: &'static str,
+    },
     /// Some steps of a resync failed; the log says which.
     #[error("not everything could be brought back; the log says what is wrong. Mend it and run this again")]
     Incomplete,

@@ -17,7 +17,7 @@ pub(crate) enum Effect {
     Learned(Job),
     /// This lab does not have the job, or no longer.
     Forgotten(JobId),
-    /// The cloud does not know the job.
+    /// The cloud does not know the job, or its row is damaged.
     IsForeign(JobId),
     /// The request file is there.
     Delivered(JobId),
@@ -52,7 +52,7 @@ impl Agent {
                 tracing::info!(uuid = %id, taken = taken.is_some(), "take");
                 Ok(Effect::learned(id, taken))
             }
-            Action::Ask(id) => Ok(self.store.job(id).await?.map_or(Effect::IsForeign(id), Effect::Learned)),
+            Action::Ask(id) => self.ask(id).await,
             Action::Deliver(job) => self.deliver(job).await,
             Action::Publish(queue) => self.publish(queue).await,
             Action::Discard { inode } => {
@@ -75,6 +75,7 @@ impl Agent {
             }
             Action::Return { .. } => unreachable!("a response is uploaded beside the plan"),
             Action::Fail { id, error } => self.fail(id, &error).await,
+            Action::Cancel(id) => self.cancel(id).await,
             Action::Lose(id) => self.lose(id).await,
             Action::Heartbeat { pending, processing } => {
                 let now = (self.clock)();
@@ -129,10 +130,22 @@ impl Agent {
         true
     }
 
+    async fn ask(&self, id: JobId) -> Result<Effect, AgentError> {
+        match self.store.job(id).await {
+            Ok(job) => Ok(job.map_or(Effect::IsForeign(id), Effect::Learned)),
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::error!(%error, "leaving out a job");
+                Ok(Effect::IsForeign(id))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn deliver(&self, job: Job) -> Result<Effect, AgentError> {
         let id = job.id;
         let body = match self.store.read_request(id, &job.request).await {
             Ok(Some(body)) => body,
+            Ok(None) if job.state.is_done() => return Err(AgentError::Gone { id, what: "request" }),
             Ok(None) => return self.fail(id, "the request's body is gone; submit it again").await,
             Err(error @ StoreError::Damaged { .. }) => {
                 tracing::error!(%error, "cannot deliver");
@@ -152,10 +165,8 @@ impl Agent {
     async fn restore(&self, job: Job) -> Result<Effect, AgentError> {
         let id = job.id;
         let Some(expected) = &job.response else { return Ok(Effect::Outdated) };
-        let Some(body) = self.store.open_response(id, expected).await? else {
-            tracing::error!(uuid = %id, "the response is gone in the cloud too");
-            return Ok(Effect::Forgotten(id));
-        };
+        let body = self.store.open_response(id, expected).await?;
+        let body = body.ok_or(AgentError::Gone { id, what: "response" })?;
         let (directory, body) = (self.directory.clone(), SyncIoBridge::new(Box::pin(body)));
         blocking(move || directory.write_response(id, body)).await?;
         tracing::info!(uuid = %id, bytes = expected.size_bytes, "restored the response");
@@ -186,6 +197,12 @@ impl Agent {
             tracing::error!(kept, "status.json stayed broken: put it aside, and rebuilding it");
         }
         Ok(Effect::Outdated)
+    }
+
+    async fn cancel(&self, id: JobId) -> Result<Effect, AgentError> {
+        let job = self.store.canceled(id, (self.clock)()).await?;
+        tracing::info!(uuid = %id, "canceled");
+        Ok(Effect::learned(id, job))
     }
 
     async fn lose(&self, id: JobId) -> Result<Effect, AgentError> {

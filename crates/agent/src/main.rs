@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::bail;
 use bcrlapi_agent::{Config, Resynced};
 use bcrlapi_cloud::JobStore;
-use chrono::{FixedOffset, TimeDelta};
+use bcrlapi_exchange::Settings;
+use chrono::{FixedOffset, TimeDelta, Utc};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -31,17 +32,20 @@ struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    settings: Option<Settings>,
+    place: Option<Place>,
+    #[command(flatten)]
+    pace: Pace,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Bring back what the shared directory has lost: requests, responses and entries of the last week. Stop the agent first.
-    Resync(Settings),
+    Resync(Place),
 }
 
+/// Where a lab is, and where its jobs are in the cloud.
 #[derive(Debug, clap::Args)]
-struct Settings {
+struct Place {
     /// The directory that the APP server reads and writes too.
     #[arg(long, env = "BCRLAPI_SHARED", default_value = "/shared/bcrlapi", value_name = "DIR")]
     shared: PathBuf,
@@ -51,9 +55,6 @@ struct Settings {
     /// The S3 bucket (output of the deployment).
     #[arg(long, env = "BCRLAPI_BUCKET", value_name = "NAME")]
     bucket: String,
-    /// The pause between two looks for new jobs.
-    #[arg(long, env = "BCRLAPI_POLL", default_value = "2s", value_name = "TIME", value_parser = parse_poll)]
-    poll: Duration,
     /// The lab's offset from UTC, for the dates in its files.
     #[arg(
         long,
@@ -63,6 +64,14 @@ struct Settings {
         allow_hyphen_values = true
     )]
     utc_offset: FixedOffset,
+}
+
+/// How often it looks, and how long it waits.
+#[derive(Debug, clap::Args)]
+struct Pace {
+    /// The pause between two looks for new jobs.
+    #[arg(long, env = "BCRLAPI_POLL", default_value = "2s", value_name = "TIME", value_parser = parse_poll)]
+    poll: Duration,
     /// Give up a job as lost once it has been processing for so long, as in 6h; without this it may run for ever.
     #[arg(long, env = "BCRLAPI_LOST_AFTER", value_name = "TIME", value_parser = parse_lost_after)]
     lost_after: Option<TimeDelta>,
@@ -86,28 +95,29 @@ fn main() -> anyhow::Result<()> {
 
 async fn run(args: Args) -> anyhow::Result<()> {
     let stop = stop_on_signal()?;
-    match (args.command, args.settings) {
-        (Some(Command::Resync(settings)), _) => tokio::select! {
-            ended = resync(settings) => ended,
+    match (args.command, args.place) {
+        (Some(Command::Resync(place)), _) => tokio::select! {
+            ended = resync(place) => ended,
             () = stop.cancelled() => bail!("stopped before everything was brought back; run it again to go on"),
         },
-        (None, Some(settings)) => Ok(bcrlapi_agent::run(&settings.config(), settings.store().await, stop).await?),
-        (None, None) => unreachable!("without a subcommand the settings are required"),
+        (None, Some(place)) => Ok(bcrlapi_agent::run(&place.config(&args.pace), place.store().await, stop).await?),
+        (None, None) => unreachable!("without a subcommand the place is required"),
     }
 }
 
-async fn resync(settings: Settings) -> anyhow::Result<()> {
+async fn resync(place: Place) -> anyhow::Result<()> {
+    let settings = Settings { offset: place.utc_offset, lost_after: None };
     let Resynced { requests, responses, entries } =
-        bcrlapi_agent::resync(&settings.config(), settings.store().await).await?;
+        bcrlapi_agent::resync(&place.shared, settings, place.store().await, Utc::now).await?;
     let brought = format!("{requests} requests, {responses} responses, {entries} entries of status.json");
     writeln!(io::stdout(), "brought back: {brought}\nnext: start the agent again")?;
     Ok(())
 }
 
-impl Settings {
-    fn config(&self) -> Config {
-        let Self { poll, utc_offset, lost_after, .. } = *self;
-        Config { shared: self.shared.clone(), poll, utc_offset, lost_after }
+impl Place {
+    fn config(&self, pace: &Pace) -> Config {
+        let (shared, utc_offset) = (self.shared.clone(), self.utc_offset);
+        Config { shared, poll: pace.poll, utc_offset, lost_after: pace.lost_after }
     }
 
     async fn store(&self) -> JobStore {
@@ -117,7 +127,8 @@ impl Settings {
 
 fn parse_lost_after(text: &str) -> Result<TimeDelta, String> {
     let limit = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    TimeDelta::from_std(limit).map_err(|error| error.to_string())
+    let limit = TimeDelta::from_std(limit).map_err(|error| error.to_string())?;
+    if limit >= TimeDelta::seconds(1) { Ok(limit) } else { Err("it must be at least 1s".to_owned()) }
 }
 
 /// Shorter would only cost money; longer, and the lab looks dead and responses are judged late.

@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bcrlapi_cloud::StoreError;
-use bcrlapi_directory::{Fingerprint, SeenStatus};
+use bcrlapi_directory::{Fingerprint, Lock, SeenStatus};
 use bcrlapi_domain::JobId;
 use bcrlapi_exchange::{Queue, QueueSeen};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,12 +22,14 @@ const PARALLEL_READS: usize = 16;
 
 /// What a look at the directory gave.
 struct Seen {
-    /// Of each job that is open, or of each job where the queue is missing: whether its request is there, and when its response was last written.
+    /// Of each job that is open, or of every job where the request files are listed: whether its request is there, and when its response was last written.
     jobs: Vec<(JobId, bool, Option<SystemTime>)>,
     /// `None` where status.json is the one that the view holds.
     status: Option<SeenStatus>,
-    /// The jobs whose request files are there, where the queue is missing.
-    requests: BTreeSet<JobId>,
+    /// The jobs whose request files are there, if they were listed.
+    requests: Option<BTreeSet<JobId>>,
+    /// A new lock, where another directory has come in the place of the one that was locked.
+    lock: Option<Lock>,
     displaced: Vec<(u64, Fingerprint)>,
     has_new_folders: bool,
 }
@@ -48,7 +51,7 @@ impl Agent {
 
     /// Takes in all that the table has of the last week; from here on also what is done is brought back.
     pub(crate) async fn learn_history(&mut self) -> Result<(), StoreError> {
-        for job in self.store.all_jobs((self.clock)()).await? {
+        for job in self.store.known_jobs((self.clock)()).await? {
             match job {
                 Ok(job) => self.view.learn(job),
                 Err(error) => tracing::error!(%error, "leaving out a job"),
@@ -56,6 +59,7 @@ impl Agent {
         }
         self.view.wants_history = true;
         self.is_primed = true;
+        self.compared_at = Some((self.clock)());
         Ok(())
     }
 
@@ -92,7 +96,15 @@ impl Agent {
                 known.response_date = response_date.map(DateTime::from);
             }
         }
-        self.view.requests = seen.requests;
+        if let Some(requests) = seen.requests {
+            self.view.requests = requests;
+            self.listed_at = self.compared_at;
+        }
+        if let Some(lock) = seen.lock {
+            tracing::warn!("another directory has come in the place of the one that was served; serving this one");
+            self.lock = Arc::new(lock);
+            self.has_new_folders = true;
+        }
         if let Some(status) = seen.status {
             if let Err(error) = &status.queue {
                 tracing::warn!(%error, "cannot read status.json; somebody may be writing it just now");
@@ -111,16 +123,22 @@ impl Agent {
         let jobs: Vec<(JobId, bool)> =
             self.view.jobs.values().map(|known| (known.job.id, !known.job.state.is_done())).collect();
         let (directory, status_read) = (self.directory.clone(), self.status_read);
+        let (held, is_list_due) = (Arc::clone(&self.lock), self.listed_at != self.compared_at);
         let look = move || {
             let has_new_folders = directory.make_folders()?;
+            let is_locked = directory.is_locked_by(&held);
+            let lock = if is_locked { None } else { Some(directory.lock_for_agent()?) };
             let status = directory.status_fingerprint()?;
-            let is_missing = status.is_none();
-            let files_of = |(id, _)| (id, directory.has_request(id), directory.response_date(id));
             let is_known = status.is_some() && status == status_read;
+            let status = if is_known { None } else { Some(directory.read_status()?) };
+            let is_missing = status.as_ref().is_some_and(|seen| matches!(seen.queue, Ok(None)));
+            let is_list = is_missing || is_list_due;
+            let files_of = |(id, _)| (id, directory.has_request(id), directory.response_date(id));
             Ok(Seen {
-                jobs: jobs.into_iter().filter(|(_, is_open)| *is_open || is_missing).map(files_of).collect(),
-                status: if is_known { None } else { Some(directory.read_status()?) },
-                requests: if is_missing { directory.requests()? } else { BTreeSet::new() },
+                jobs: jobs.into_iter().filter(|(_, is_open)| *is_open || is_list).map(files_of).collect(),
+                status,
+                lock,
+                requests: if is_list { Some(directory.requests()?) } else { None },
                 displaced: directory.displaced()?,
                 has_new_folders,
             })

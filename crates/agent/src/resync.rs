@@ -1,12 +1,13 @@
 //! Bringing back what a lab has lost, from the cloud.
 
+use std::path::Path;
+
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::SharedDir;
-use bcrlapi_exchange::Queue;
-use chrono::Utc;
+use bcrlapi_exchange::Settings;
 
-use crate::agent::{Agent, Look};
-use crate::{AgentError, Config};
+use crate::AgentError;
+use crate::agent::{Agent, Clock, Look};
 
 /// How much a resync has brought back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,17 +21,15 @@ pub struct Resynced {
 }
 
 /// Brings back the request file, the response file and the entry of every job of the last week, wherever one is missing; what
-/// is there stays as it is. Reads the whole table. Fails if an agent serves the directory, or something could
-/// not be brought back.
-pub async fn resync(config: &Config, store: JobStore) -> Result<Resynced, AgentError> {
-    let directory = SharedDir::open(&config.shared)?;
-    let _only_agent = directory.lock_for_agent()?;
+/// is there stays as it is, and nothing else is done. Reads the whole table. Fails if an agent serves the directory, or
+/// something could not be brought back.
+pub async fn resync(shared: &Path, settings: Settings, store: JobStore, clock: Clock) -> Result<Resynced, AgentError> {
+    let directory = SharedDir::open(shared)?;
     let before = count(&directory)?;
-    let mut agent = Agent::new(store, directory, config.settings(), Utc::now);
+    let mut agent = Agent::new(store, directory, settings, clock)?;
     agent.learn_history().await?;
     agent.round(Look::Directory).await?;
-    agent.finish_uploads().await;
-    if agent.has_failures() {
+    if !agent.has_everything() {
         return Err(AgentError::Incomplete);
     }
     let after = count(&agent.directory)?;
@@ -42,7 +41,7 @@ pub async fn resync(config: &Config, store: JobStore) -> Result<Resynced, AgentE
 }
 
 fn count(directory: &SharedDir) -> Result<Resynced, AgentError> {
-    let entries =
-        directory.read_status()?.queue.ok().flatten().as_ref().map_or(0, |queue: &Queue| queue.entries().len());
+    let queue = directory.read_status()?.queue.ok().flatten();
+    let entries = queue.map_or(0, |queue| queue.entries().len());
     Ok(Resynced { requests: directory.requests()?.len(), responses: directory.responses()?.len(), entries })
 }

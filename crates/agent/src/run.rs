@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bcrlapi_cloud::JobStore;
-use bcrlapi_directory::{DirectoryError, Lock, SharedDir};
+use bcrlapi_directory::{DirectoryError, SharedDir};
 use bcrlapi_exchange::Settings;
 use chrono::{FixedOffset, TimeDelta, Utc};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -42,23 +42,17 @@ impl Config {
 /// at the start, or has another agent, is an error.
 pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> Result<(), DirectoryError> {
     let directory = SharedDir::open(&config.shared)?;
-    let only_agent = directory.lock_for_agent()?;
-    let mut agent = Agent::new(store, directory, config.settings(), Utc::now);
+    let mut agent = Agent::new(store, directory, config.settings(), Utc::now)?;
     tracing::info!(shared = %config.shared.display(), poll = ?config.poll, "agent started");
     let ended = tokio::select! {
-        ended = keep_in_sync(&mut agent, only_agent, config.poll, &stop) => ended,
+        ended = keep_in_sync(&mut agent, config.poll, &stop) => ended,
         () = async { stop.cancelled().await; sleep(STOP_GRACE).await } => Ok(()),
     };
     tracing::info!("agent stopped");
     ended
 }
 
-async fn keep_in_sync(
-    agent: &mut Agent,
-    mut only_agent: Lock,
-    poll: Duration,
-    stop: &CancellationToken,
-) -> Result<(), DirectoryError> {
+async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToken) -> Result<(), DirectoryError> {
     let mut events = FileEvents::watch(&agent.directory);
     let mut look = Look::Everywhere;
     let mut next_poll = Instant::now();
@@ -71,21 +65,12 @@ async fn keep_in_sync(
         match agent.round(look).await {
             Ok(()) if look == Look::Everywhere => (failures, is_directory_away) = (0, false),
             Ok(()) => {}
+            Err(AgentError::Directory(error @ DirectoryError::SecondAgent(_))) => return Err(error),
             Err(error) => {
                 failures += 1;
                 is_directory_away = matches!(error, AgentError::Directory(_));
                 next_poll = Instant::now() + pause_between_rounds(failures).max(poll);
                 tracing::warn!(%error, failures, "cannot look; trying again");
-            }
-        }
-        if !agent.directory.is_locked_by(&only_agent) {
-            match agent.directory.lock_for_agent() {
-                Ok(held) => {
-                    only_agent = held;
-                    events = FileEvents::watch(&agent.directory);
-                }
-                Err(error @ DirectoryError::SecondAgent(_)) => return Err(error),
-                Err(error) => tracing::warn!(%error, "cannot lock the directory for this agent; trying again"),
             }
         }
         if mem::take(&mut agent.has_new_folders) {

@@ -8,7 +8,7 @@ use bcrlapi_domain::{Job, JobId, Owner, Payload, State};
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::StoreError;
-use crate::schema::{CANCEL_REQUESTED, EXPIRES_AT, INBOX, INBOX_CANCEL, INBOX_NEW, INBOX_TAKEN, OWNER, PK};
+use crate::schema::{CANCEL_REQUESTED, EXPIRES_AT, INBOX, INBOX_NEW, OWNER, PK};
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -65,9 +65,15 @@ pub(crate) fn to_job(item: &Item) -> Result<Option<Job>, StoreError> {
     Row(item).to_job(id).map(Some).ok_or_else(damaged)
 }
 
+/// Whether the row's job waits to be taken for the first time.
+pub(crate) fn is_new(item: &Item) -> bool {
+    let row = Row(item);
+    row.text(INBOX) == Some(INBOX_NEW) && !row.flag(CANCEL_REQUESTED)
+}
+
 /// Whether the lab has taken the row's job and not finished it.
 pub(crate) fn is_taken(item: &Item) -> bool {
-    matches!(Row(item).text(INBOX), Some(INBOX_TAKEN | INBOX_CANCEL))
+    Row(item).text(INBOX).is_some() && !is_new(item)
 }
 
 struct Row<'a>(&'a Item);

@@ -33,15 +33,13 @@ pub(crate) const EXPIRES_AT: &str = "expires_at";
 pub(crate) const INBOX: &str = "inbox";
 pub(crate) const OWNER: &str = "owner";
 
-/// `inbox` of a job that waits to be taken. One lab so far, and so one value.
+/// `inbox` of a job that waits to be taken, or that its caller wants back: what an agent looks at. One lab so far, and so
+/// one value.
 pub(crate) const INBOX_NEW: &str = "lab";
 /// `inbox` of a job that the lab has taken and not finished: what an agent that starts has to go on with.
 pub(crate) const INBOX_TAKEN: &str = "lab:taken";
-/// `inbox` of a job that the lab has taken, that no program runs, and that its caller wants back: what the lab looks at to
-/// learn of it. It is `INBOX_TAKEN` again as soon as a program runs.
-pub(crate) const INBOX_CANCEL: &str = "lab:cancel";
 /// Every value of `inbox`.
-pub(crate) const INBOX_ALL: [&str; 3] = [INBOX_NEW, INBOX_TAKEN, INBOX_CANCEL];
+pub(crate) const INBOX_ALL: [&str; 2] = [INBOX_NEW, INBOX_TAKEN];
 
 /// Whether the caller wants a taken job back; stays on the row.
 pub(crate) const CANCEL_REQUESTED: &str = "cancel_requested";

@@ -15,6 +15,11 @@ const RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(10);
 const RESPONSE_STABLE: TimeDelta = TimeDelta::seconds(60);
 /// How long a displaced queue is kept after its last news: a script that had it open is through by then.
 const DISPLACED_LINGER: TimeDelta = TimeDelta::seconds(10);
+/// How long a withdrawn job must have been out of the queue before it counts as canceled: a script that had read the queue
+/// before, and wants the job, has written so by then, and the agent has seen it.
+const WITHDRAWAL_GRACE: TimeDelta = TimeDelta::seconds(15);
+/// The most jobs that one plan asks for: what else there is to do must not wait for all of them.
+const ASKS_PER_PLAN: usize = 500;
 /// How often the directory is freed of what has expired. Source: the specification, "older data is deleted daily".
 const PRUNE_INTERVAL: TimeDelta = TimeDelta::days(1);
 /// How often the cloud is told that this lab is alive.
@@ -35,8 +40,8 @@ pub struct Settings {
 pub enum Action {
     /// Take the job on its row: from here on it is this lab's.
     Take(JobId),
-    /// Ask the cloud for a job that nothing is known of: it stands open in the queue and may be over, or the queue is
-    /// lost and its request file is there.
+    /// Ask the cloud for a job that nothing is known of: it stands open in the queue and may be over, or its request file
+    /// is there and its entry is not.
     Ask(JobId),
     /// Fetch the request's body and write the request file; if there is no good body, record the job as failed.
     Deliver(Job),
@@ -77,6 +82,8 @@ pub enum Action {
         /// Why, for the caller.
         error: String,
     },
+    /// Record the job as done and canceled: its entry was withdrawn, and no program has wanted it.
+    Cancel(JobId),
     /// Record the job as done and lost: nothing was heard of its program for too long.
     Lose(JobId),
     /// Tell the cloud that this lab is alive, and how much it has to do.
@@ -94,8 +101,8 @@ pub enum Action {
 /// The order in which a job becomes visible follows from what each step waits for: a request file is written
 /// only for a job that was taken, and an entry only for a job whose request file is there.
 pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> {
-    let new = view.inbox.iter().filter(|id| !view.jobs.contains_key(id));
-    let mut actions: Vec<Action> = new.map(|&id| Action::Take(id)).collect();
+    let news = view.inbox.iter().filter(|id| view.jobs.get(id).is_none_or(LabJob::may_be_asked_back));
+    let mut actions: Vec<Action> = news.map(|&id| Action::Take(id)).collect();
     let wanted = || view.jobs.values().filter(|known| view.wants(known, now));
     actions.extend(wanted().filter(|known| !known.has_request).map(|known| Action::Deliver(known.job.clone())));
     let lacks_response = |known: &&LabJob| known.job.response.is_some() && known.response_date.is_none();
@@ -105,19 +112,30 @@ pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> 
         QueueSeen::Broken { .. } => {}
         QueueSeen::Missing => {
             // First all that was in it has to be known: the jobs that are done stay in the queue too.
-            let unknown = unknown_jobs(view.requests.iter().copied(), view, now);
-            let asks: Vec<Action> = unknown.map(Action::Ask).collect();
-            actions.extend(if asks.is_empty() { Vec::from_iter(publish(None, view, settings, now)) } else { asks });
+            let mut unknown = unknown_jobs(view.requests.iter().copied(), view, now).peekable();
+            if unknown.peek().is_none() {
+                actions.extend(publish(None, view, settings, now));
+            }
+            actions.extend(unknown.take(ASKS_PER_PLAN).map(Action::Ask));
         }
         QueueSeen::Whole(file) => {
             actions.extend(publish(Some(file), view, settings, now));
             let open = file.entries().iter().filter(|entry| entry.state().is_some_and(|state| !state.is_done()));
-            actions.extend(unknown_jobs(open.filter_map(Entry::id), view, now).map(Action::Ask));
+            let lost = view.requests.iter().copied().filter(|&id| file.entry(id).is_none());
+            let unknown = unknown_jobs(open.filter_map(Entry::id).chain(lost), view, now);
+            actions.extend(unknown.take(ASKS_PER_PLAN).map(Action::Ask));
             if is_prune_due(view, now) && !file.has_expired(now) {
                 actions.push(Action::Prune);
             }
-            actions
-                .extend(view.jobs.values().filter_map(|known| report(known, file.entry(known.job.id)?, settings, now)));
+            let has_news = view.displaced.values().any(|displaced| displaced.news.is_some());
+            let is_withdrawn = |known: &&LabJob| {
+                !has_news
+                    && known.is_asked_back()
+                    && known.withdrawn_since.is_some_and(|since| now - since >= WITHDRAWAL_GRACE)
+            };
+            actions.extend(view.jobs.values().filter(is_withdrawn).map(|known| Action::Cancel(known.job.id)));
+            let report = |known| report(known, file.entry(known.job.id)?, settings, now);
+            actions.extend(view.jobs.values().filter_map(report));
         }
     }
     let is_over = |displaced: &Displaced| displaced.news.is_none() && now - displaced.quiet_since >= DISPLACED_LINGER;
@@ -134,34 +152,48 @@ pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> 
 /// nothing if it is so already.
 fn publish(file: Option<&Queue>, view: &View, settings: Settings, now: DateTime<Utc>) -> Option<Action> {
     let is_missing = |known: &LabJob| {
-        let belongs = known.has_request && !known.job.id.is_expired(now);
+        let belongs = known.has_request && !known.is_withdrawn() && !known.job.id.is_expired(now);
         belongs && file.is_none_or(|file| file.entry(known.job.id).is_none())
     };
     let is_behind = |known: &LabJob| {
         let entry = file.and_then(|file| file.entry(known.job.id)?.state());
         entry.is_some_and(|entry| entry.is_behind(known.job.state))
     };
+    let is_to_withdraw = |known: &LabJob| {
+        let entry = file.and_then(|file| file.entry(known.job.id)?.state());
+        known.is_withdrawn() && entry == Some(State::Pending)
+    };
     let has_expired = is_prune_due(view, now) && file.is_some_and(|file| file.has_expired(now));
     let news: Vec<&Queue> = view.displaced.values().filter_map(|displaced| displaced.news.as_ref()).collect();
     let is_needed = file.is_none()
         || has_expired
         || !news.is_empty()
-        || view.jobs.values().any(|known| is_missing(known) || is_behind(known));
+        || view.jobs.values().any(|known| is_missing(known) || is_behind(known) || is_to_withdraw(known));
     if !is_needed {
         return None;
     }
     let mut merged = file.cloned().unwrap_or_default();
     for known in view.jobs.values().filter(|known| is_missing(known)) {
         merged.push(Entry::new(&known.job, settings.offset));
-        // Where the queue itself was lost, a response is all that is left of a program's run.
-        if file.is_none() && known.response_date.is_some() {
-            merged.advance(known.job.id, State::Processing, None);
-        }
     }
     let has_news = !news.is_empty();
-    let is_open = |id: JobId| view.jobs.get(&id).is_some_and(|known| !known.job.state.is_done());
+    let is_welcome = |id: JobId, state: Option<State>| match view.jobs.get(&id) {
+        Some(known) if known.is_withdrawn() => state != Some(State::Pending) && !known.job.state.is_done(),
+        Some(known) => !known.job.state.is_done(),
+        // It was in the queue once, and its caller wants it back.
+        None => state != Some(State::Pending) && view.inbox.contains(&id),
+    };
     for news in news {
-        merged.absorb(news, is_open);
+        merged.absorb(news, is_welcome);
+    }
+    for known in view.jobs.values().filter(|known| known.is_withdrawn()) {
+        merged.withdraw(known.job.id);
+    }
+    // Where an entry was lost, a response is all that is left of a program's run.
+    let has_run =
+        |known: &&LabJob| known.response_date.is_some() && file.is_none_or(|file| file.entry(known.job.id).is_none());
+    for known in view.jobs.values().filter(has_run) {
+        merged.advance(known.job.id, State::Processing, None);
     }
     for known in view.jobs.values() {
         merged.advance(known.job.id, known.job.state, known.job.error.as_deref());
@@ -217,6 +249,13 @@ fn report(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>)
     }
 }
 
+impl Action {
+    /// Whether it brings something back that the lab has lost.
+    pub fn brings_back(&self) -> bool {
+        matches!(self, Self::Ask(_) | Self::Deliver(_) | Self::Restore(_) | Self::Publish(_))
+    }
+}
+
 /// The action's name and what it is about, for logs.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -232,6 +271,7 @@ impl fmt::Display for Action {
             Self::Report { id, .. } => write!(f, "report {id}"),
             Self::Return { id, .. } => write!(f, "return {id}"),
             Self::Fail { id, .. } => write!(f, "fail {id}"),
+            Self::Cancel(id) => write!(f, "cancel {id}"),
             Self::Lose(id) => write!(f, "lose {id}"),
             Self::Heartbeat { .. } => f.write_str("heartbeat"),
         }

@@ -1,12 +1,12 @@
-//! What the agent promises, rule by rule and each with its name. The model, the random histories and the running agent
+//! What the agent promises: the invariants of the protocol, each with its name. The model, the random histories and the running agent
 //! are all held against these.
 
 use std::collections::BTreeSet;
 
-use bcrlapi_domain::{Outcome, State, Status};
+use bcrlapi_domain::{JobId, Outcome, State, Status};
 use chrono::{DateTime, Utc};
 
-use crate::{Entry, Queue, QueueSeen, View};
+use crate::{Entry, LabJob, Queue, QueueSeen, View};
 
 /// A rule: its name, and whether it holds.
 pub type Rule<T> = (&'static str, fn(&T) -> bool);
@@ -31,17 +31,19 @@ pub struct Facts {
 }
 
 /// What holds at every moment.
-pub const ALWAYS: [Rule<Facts>; 4] = [
+pub const ALWAYS: [Rule<Facts>; 3] = [
     ("a pending entry has its request file", |job| job.entry != Some(State::Pending) || job.has_request),
     ("a job that has succeeded has its response", |job| {
         job.row != Some(State::Done(Outcome::Succeeded)) || job.has_response
     }),
-    ("a canceled job never runs", |job| job.row != Some(State::Done(Outcome::Canceled)) || job.runs == 0),
     ("a job is in the queue once", |job| job.entries <= 1),
 ];
 
-/// What holds where one script is at work at a time, or all take the lock.
-pub const WITH_TURNS: Rule<Facts> = ("no program runs twice", |job| job.runs <= 1);
+/// What else holds where one script is at work at a time, or all take the lock.
+pub const WITH_TURNS: [Rule<Facts>; 2] = [
+    ("no program runs twice", |job| job.runs <= 1),
+    ("a canceled job never runs", |job| job.row != Some(State::Done(Outcome::Canceled)) || job.runs == 0),
+];
 
 /// What holds of one job from one moment to the next.
 pub const FROM_STEP_TO_STEP: [Rule<(Facts, Facts)>; 2] = [
@@ -58,7 +60,10 @@ pub const AT_REST: Rule<Facts> =
     ("an open job is in the queue", |job| job.row.is_none_or(State::is_done) || job.entry.is_some());
 
 /// What else holds then, where one script is at work at a time, or all take the lock.
-pub const AT_REST_WITH_TURNS: [Rule<Facts>; 2] = [
+pub const AT_REST_WITH_TURNS: [Rule<Facts>; 3] = [
+    ("a job stays in the queue when it is done", |job| {
+        job.entry.is_some() || job.row.is_none_or(|row| row == State::Done(Outcome::Canceled))
+    }),
     ("the cloud knows what the APP has said", |job| job.row.is_none_or(|row| row.status() >= job.told)),
     ("the queue still says what the APP has said", |job| job.entry.is_none_or(|entry| entry.status() >= job.told)),
 ];
@@ -78,12 +83,14 @@ pub struct Publish<'a> {
 pub type PublishRule = (&'static str, fn(&Publish<'_>) -> bool);
 
 /// What holds of every publish.
-pub const OF_A_PUBLISH: [PublishRule; 5] = [
+pub const OF_A_PUBLISH: [PublishRule; 7] = [
     ("a publish loses no entry before its week is over", loses_no_entry),
-    ("a publish keeps the order", keeps_the_order),
+    ("a publish keeps the order, and appends", keeps_the_order),
     ("a publish moves no status back", moves_no_status_back),
     ("a publish brings in only jobs that are taken and delivered", brings_in_only_delivered_jobs),
     ("a publish makes no second entry of a job", makes_no_second_entry),
+    ("a publish is not behind the cloud", is_not_behind_the_cloud),
+    ("a publish gives no new turn to a job that has a response", gives_no_turn_to_what_has_run),
 ];
 
 /// The first of these rules that does not hold.
@@ -111,6 +118,10 @@ impl<'a> Publish<'a> {
         entries.filter(|entry| entry.id().is_none_or(|id| !id.is_expired(self.now)))
     }
 
+    fn is_withdrawn(&self, id: JobId) -> bool {
+        self.view.jobs.get(&id).is_some_and(LabJob::is_withdrawn)
+    }
+
     /// What scripts wrote to queues that were displaced.
     fn news(&self) -> impl Iterator<Item = &'a Queue> {
         self.view.displaced.values().filter_map(|displaced| displaced.news.as_ref())
@@ -119,13 +130,15 @@ impl<'a> Publish<'a> {
 
 fn loses_no_entry(publish: &Publish<'_>) -> bool {
     let is_nobodys = |entry: &&Entry| entry.id().is_none();
-    publish.lasting().filter_map(Entry::id).all(|id| publish.queue.entry(id).is_some())
+    let is_kept = |id| publish.queue.entry(id).is_some() || publish.is_withdrawn(id);
+    publish.lasting().filter_map(Entry::id).all(is_kept)
         && publish.queue.entries().iter().filter(is_nobodys).eq(publish.lasting().filter(is_nobodys))
 }
 
 fn keeps_the_order(publish: &Publish<'_>) -> bool {
-    let mut published = publish.queue.entries().iter().map(Entry::id);
-    publish.lasting().map(Entry::id).all(|id| published.any(|other| other == id))
+    let lasts = |id: &Option<JobId>| id.is_none_or(|id| !id.is_expired(publish.now) && !publish.is_withdrawn(id));
+    let mut published = publish.queue.entries().iter().map(Entry::id).filter(lasts);
+    publish.lasting().map(Entry::id).filter(lasts).all(|id| published.next() == Some(id))
 }
 
 fn moves_no_status_back(publish: &Publish<'_>) -> bool {
@@ -149,4 +162,18 @@ fn makes_no_second_entry(publish: &Publish<'_>) -> bool {
         ids.len() - BTreeSet::from_iter(&ids).len()
     };
     surplus(publish.queue) <= publish.replaced().map_or(0, surplus)
+}
+
+fn is_not_behind_the_cloud(publish: &Publish<'_>) -> bool {
+    publish.view.jobs.values().all(|known| {
+        let entry = publish.queue.entry(known.job.id).and_then(Entry::state);
+        entry.is_none_or(|entry| !entry.is_behind(known.job.state))
+    })
+}
+
+fn gives_no_turn_to_what_has_run(publish: &Publish<'_>) -> bool {
+    let had_entry = |id: JobId| publish.replaced().is_some_and(|queue| queue.entry(id).is_some());
+    let has_run = |known: &&LabJob| known.response_date.is_some() && !had_entry(known.job.id);
+    let entry_of = |known: &LabJob| publish.queue.entry(known.job.id).and_then(Entry::state);
+    publish.view.jobs.values().filter(has_run).all(|known| entry_of(known) != Some(State::Pending))
 }

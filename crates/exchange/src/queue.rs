@@ -102,29 +102,39 @@ impl Queue {
 
     /// Removes the entries whose job's week is over. Those that are no job's stay.
     pub fn remove_expired(&mut self, now: DateTime<Utc>) {
+        self.retain(|entry| entry.id().is_none_or(|id| !id.is_expired(now)));
+    }
+
+    fn retain(&mut self, is_kept: impl Fn(&Entry) -> bool) {
         let entries = std::mem::take(&mut self.entries);
         self.index.clear();
-        let is_kept = |entry: &Entry| entry.id().is_none_or(|id| !id.is_expired(now));
-        for entry in entries.into_iter().filter(is_kept) {
-            self.push(entry);
-        }
+        entries.into_iter().filter(is_kept).for_each(|entry| self.push(entry));
     }
 
     /// Takes over what the other queue knows more: entries that are further there, and entries this one lacks, if they
-    /// are done or `is_open` says that their job is. Of any other job an old queue must not bring back a turn. Says
+    /// are done or `is_welcome`. Of any other job an old queue must not bring back a turn. Says
     /// whether that changed anything. A state is a maximum, so neither order nor repetition matters.
-    pub fn absorb(&mut self, other: &Self, is_open: impl Fn(JobId) -> bool) -> bool {
+    pub fn absorb(&mut self, other: &Self, is_welcome: impl Fn(JobId, Option<State>) -> bool) -> bool {
         let mut has_changed = false;
         for entry in &other.entries {
             let Some(id) = entry.id() else { continue };
             match self.index.get(&id) {
-                None if is_open(id) || entry.state().is_some_and(State::is_done) => self.push(entry.clone()),
+                None if is_welcome(id, entry.state()) || entry.state().is_some_and(State::is_done) => {
+                    self.push(entry.clone());
+                }
                 Some(&position) if self.entries[position].is_behind(entry) => self.entries[position] = entry.clone(),
                 _ => continue,
             }
             has_changed = true;
         }
         has_changed
+    }
+
+    /// Takes out the entry of a job that still waits.
+    pub fn withdraw(&mut self, id: JobId) {
+        if self.entry(id).is_some_and(|entry| entry.state() == Some(State::Pending)) {
+            self.retain(|entry| entry.id() != Some(id));
+        }
     }
 
     /// Moves the job's entry forward to `state`; says whether that changed anything. Never moves it back.

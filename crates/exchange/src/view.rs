@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use bcrlapi_domain::{Job, JobId, State};
+use bcrlapi_domain::{Job, JobId, Outcome, State};
 use chrono::{DateTime, Utc};
 
 use crate::{BrokenQueue, Entry, Queue};
@@ -13,9 +13,9 @@ pub struct View {
     pub inbox: Vec<JobId>,
     /// The jobs this lab has taken, as the cloud last said.
     pub jobs: BTreeMap<JobId, LabJob>,
-    /// Jobs that stand in the queue and that the cloud does not know: somebody's own.
+    /// Jobs of the directory that the cloud does not know, or knows only in a damaged row: somebody's own.
     pub foreign: BTreeSet<JobId>,
-    /// The jobs whose request files were there when the queue was last found missing: what is known to have been in it.
+    /// The jobs whose request files are there, as they were last listed: what is known to have been in the queue.
     pub requests: BTreeSet<JobId>,
     /// Whether also jobs that are done are to be brought back where the lab has lost them.
     pub wants_history: bool,
@@ -40,6 +40,8 @@ pub struct LabJob {
     pub response_date: Option<DateTime<Utc>>,
     /// Since when the queue has called it done while the cloud does not.
     pub done_since: Option<DateTime<Utc>>,
+    /// Since when a job that its caller wants back has been out of the queue.
+    pub withdrawn_since: Option<DateTime<Utc>>,
 }
 
 /// What a look at status.json gave.
@@ -69,7 +71,22 @@ pub struct Displaced {
 impl LabJob {
     /// A job of which the directory has shown nothing yet.
     pub fn new(job: Job) -> Self {
-        Self { job, has_request: false, response_date: None, done_since: None }
+        Self { job, has_request: false, response_date: None, done_since: None, withdrawn_since: None }
+    }
+
+    /// Whether the cloud may have news of a job that the lab has: its caller may want it back as long as it waits.
+    pub(crate) fn may_be_asked_back(&self) -> bool {
+        self.job.state == State::Pending && !self.job.cancel_requested
+    }
+
+    /// Whether its caller wants it back, and nothing shows that a program has run it.
+    pub(crate) fn is_asked_back(&self) -> bool {
+        self.job.state == State::Pending && self.job.cancel_requested && self.response_date.is_none()
+    }
+
+    /// Whether it has no place in the queue any more.
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.is_asked_back() || self.job.state == State::Done(Outcome::Canceled)
     }
 }
 
@@ -77,7 +94,8 @@ impl View {
     /// Takes in what the cloud says of a job this lab has; what is behind what it has said before is old news.
     pub fn learn(&mut self, job: Job) {
         self.inbox.retain(|new| *new != job.id);
-        let known = self.jobs.entry(job.id).or_insert_with(|| LabJob::new(job.clone()));
+        let has_request = self.requests.contains(&job.id);
+        let known = self.jobs.entry(job.id).or_insert_with(|| LabJob { has_request, ..LabJob::new(job.clone()) });
         if !job.state.is_behind(known.job.state) {
             known.job = job;
         }
@@ -85,7 +103,8 @@ impl View {
 
     /// Whether the lab is to have the job's files and entry, should they not be there.
     pub(crate) fn wants(&self, known: &LabJob, now: DateTime<Utc>) -> bool {
-        (self.wants_history || !known.job.state.is_done()) && !known.job.id.is_expired(now)
+        let is_current = self.wants_history || !known.job.state.is_done();
+        is_current && !known.is_withdrawn() && !known.job.id.is_expired(now)
     }
 
     /// Forgets a job that this lab does not have after all.
@@ -105,6 +124,8 @@ impl View {
         for (id, known) in &mut self.jobs {
             let done = file.entry(*id).and_then(Entry::state).is_some_and(State::is_done);
             known.done_since = if done { known.done_since.or(Some(now)) } else { None };
+            let is_out = known.is_asked_back() && file.entry(*id).is_none();
+            known.withdrawn_since = if is_out { known.withdrawn_since.or(Some(now)) } else { None };
         }
     }
 

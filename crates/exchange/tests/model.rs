@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails, and reports what it found"
 )]
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "the search itself may hash and time itself")]
+#![allow(clippy::struct_excessive_bools, reason = "states of a search are made of facts")]
 #![allow(unreachable_pub, reason = "one program in several files")]
 
 #[path = "model/agent.rs"]
@@ -31,6 +32,8 @@ const LOCKED: Kind = Kind { locks: true, renames: false };
 
 /// Small enough for every test run.
 const SMALL: Budget = Budget { jobs: 1, turns: 1, crashes: 1, faults: 1, losses: 0, cancels: 0 };
+/// A caller who wants a job back.
+const WITH_CANCEL: Budget = Budget { faults: 0, cancels: 1, ..SMALL };
 /// Two jobs, for what one job cannot show.
 const TWO_JOBS: Budget = Budget { jobs: 2, turns: 1, crashes: 0, faults: 0, losses: 0, cancels: 0 };
 /// For the large run: everything that can go wrong.
@@ -43,6 +46,7 @@ fn one_script_without_a_lock() {
     for (name, kind) in [("one in place", IN_PLACE), ("one by rename", BY_RENAME)] {
         assert_holds(name, &World::new(&[kind], SMALL), Promise::Everything);
         assert_holds(name, &World::new(&[kind], TWO_JOBS), Promise::Everything);
+        assert_holds(name, &World::new(&[kind], WITH_CANCEL), Promise::Everything);
     }
 }
 
@@ -65,7 +69,7 @@ fn a_wrong_order_of_steps_is_noticed() {
         (Mutation::EntryBeforeRequestFile, budget(1, 1, 0, 0)),
         (Mutation::EntryBeforeTake, budget(1, 1, 0, 1)),
         (Mutation::DoneBeforeUpload, budget(1, 1, 0, 0)),
-        (Mutation::BelieveHalfAFile, budget(2, 2, 0, 0)),
+        (Mutation::CancelAtOnce, budget(1, 1, 0, 1)),
     ] {
         assert_caught(mutation, World::new(&[IN_PLACE], budget));
     }

@@ -101,6 +101,59 @@ fn an_open_entry_that_nothing_is_known_of_is_asked_for() {
     assert_eq!(queue.entry(id(2)).unwrap().state(), Some(State::Done(Outcome::Succeeded)));
 }
 
+/// A lab whose first job waits in the queue, and whose caller wants it back.
+fn asked_back(entry: Option<&str>) -> View {
+    let mut view = lab(&[(1, State::Pending, None), (2, State::Pending, PENDING)]);
+    view.learn(Job { cancel_requested: true, ..job(1, State::Pending) });
+    let first = entry.map(|fields| format!("{{\"uuid\": \"{}\", {fields}}}, ", id(1))).unwrap_or_default();
+    see(&mut view, &format!("{{\"jobs\": [{first}{{\"uuid\": \"{}\", \"status\": \"pending\"}}]}}", id(2)), now());
+    view
+}
+
+#[test]
+fn a_job_that_its_caller_wants_back_is_looked_at_again() {
+    let mut view = lab(&[(1, State::Pending, PENDING), (2, State::Processing, PROCESSING)]);
+    view.inbox = vec![id(1), id(2)];
+    assert_eq!(actions(&view), [Action::Take(id(1))], "what runs cannot be taken back");
+    view.inbox = vec![id(1)];
+    view.learn(Job { cancel_requested: true, ..job(1, State::Pending) });
+    assert!(!actions(&view).contains(&Action::Take(id(1))), "it is known");
+}
+
+#[test]
+fn a_withdrawn_job_counts_as_canceled_only_when_no_script_can_want_it_any_more() {
+    let published = actions(&asked_back(PENDING));
+    let [Action::Publish(queue)] = &published[..] else { panic!("{published:?}") };
+    assert_eq!((queue.entry(id(1)), queue.first_pending()), (None, Some(id(2))));
+
+    let mut view = asked_back(None);
+    let after = |view: &View, seconds| plan(view, SETTINGS, now() + TimeDelta::seconds(seconds));
+    assert_eq!(after(&view, 14), []);
+    assert_eq!(after(&view, 15), [Action::Cancel(id(1))]);
+    // A script that had read the queue before is quicker.
+    let news = format!("{{\"jobs\": [{{\"uuid\": \"{}\", \"status\": \"processing\"}}]}}", id(1));
+    view.see_displaced(7, Some(Queue::parse(news.as_bytes()).unwrap()), now());
+    let published = actions(&view);
+    let [Action::Publish(queue)] = &published[..] else { panic!("{published:?}") };
+    assert_eq!(queue.entry(id(1)).unwrap().state(), Some(State::Processing));
+}
+
+#[test]
+fn a_script_that_writes_an_old_queue_does_not_bring_a_withdrawn_job_back() {
+    let mut view = asked_back(None);
+    let news = format!("{{\"jobs\": [{{\"uuid\": \"{}\", \"status\": \"pending\"}}]}}", id(1));
+    view.see_displaced(7, Some(Queue::parse(news.as_bytes()).unwrap()), now());
+    let published = actions(&view);
+    let [Action::Publish(queue)] = &published[..] else { panic!("{published:?}") };
+    assert_eq!(queue.entry(id(1)), None);
+}
+
+#[test]
+fn a_program_that_was_quicker_than_its_caller_runs() {
+    let view = asked_back(PROCESSING);
+    assert_eq!(actions(&view), [Action::Report { id: id(1), progress: None, message: None }]);
+}
+
 #[test]
 fn an_entry_that_somebody_removed_comes_back_also_if_its_job_is_done() {
     let view = lab(&[(1, State::Done(Outcome::Failed), None), (2, State::Pending, PENDING)]);

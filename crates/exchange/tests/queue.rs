@@ -110,12 +110,12 @@ fn a_queue_absorbs_what_another_knows_more() {
     let entry = |id: &str, status: &str| format!("{{\"uuid\": \"{id}\", \"status\": \"{status}\"}}");
     let mut file = parse(&format!("{{\"jobs\": [{}]}}", entry(FIRST, "processing")));
     let other = parse(&format!("{{\"jobs\": [{}, {}, 5]}}", entry(FIRST, "pending"), entry(SECOND, "done")));
-    assert!(file.absorb(&other, |_| false));
+    assert!(file.absorb(&other, |_, _| false));
     let states: Vec<_> = file.entries().iter().map(Entry::state).collect();
     assert_eq!(states, [Some(State::Processing), Some(State::Done(Outcome::Succeeded))]);
-    assert!(!file.absorb(&other, |_| false), "to absorb it again changes nothing");
+    assert!(!file.absorb(&other, |_, _| false), "to absorb it again changes nothing");
     let old = parse(&format!("{{\"jobs\": [{}]}}", entry(FIRST, "pending")));
     let mut lost = Queue::default();
-    assert!(!lost.absorb(&old, |_| false), "an old queue does not bring back the turn of a job that is over");
-    assert!(lost.absorb(&old, |id| id.to_string() == FIRST));
+    assert!(!lost.absorb(&old, |_, _| false), "an old queue does not bring back the turn of a job that is over");
+    assert!(lost.absorb(&old, |id, _| id.to_string() == FIRST));
 }

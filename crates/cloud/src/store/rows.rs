@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use super::JobStore;
 use crate::item::{self, Item, date, number, text};
-use crate::schema::{INBOX, INBOX_CANCEL, INBOX_NEW, INBOX_TAKEN, PK};
+use crate::schema::{INBOX, INBOX_NEW, INBOX_TAKEN, PK};
 use crate::{Heartbeat, StoreError};
 
 /// The most jobs that one look into the inbox brings.
@@ -26,42 +26,40 @@ impl JobStore {
         job_in(row.item)
     }
 
-    /// The oldest jobs that wait to be taken and have not expired, as far as one look brings. An idle look reads
-    /// nothing. Eventually consistent: a job may appear late, and stay a moment after it was taken.
+    /// The oldest jobs that wait to be taken, or that their callers want back, and have not expired, as far as one look
+    /// brings. An idle look reads nothing. Eventually consistent: a job may appear late, and stay a moment after it was taken.
     pub async fn inbox(&self, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {
         let page = self.query_inbox(INBOX_NEW, now).limit(INBOX_PAGE).send().await;
         let page = page.map_err(StoreError::unavailable("look into the inbox"))?;
         Ok(page.items().iter().filter_map(item::to_id).collect())
     }
 
-    /// All jobs that the lab has taken and not finished and that have not expired, also those that their callers want
-    /// back. Eventually consistent, as the inbox.
+    /// All jobs that the lab has taken and not finished and that have not expired, but for those in the inbox. Eventually
+    /// consistent, as the inbox.
     pub async fn taken_jobs(&self, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {
-        let mut jobs = self.all_in_inbox(INBOX_TAKEN, now).await?;
-        jobs.extend(self.all_in_inbox(INBOX_CANCEL, now).await?);
+        let mut rows = self.query_inbox(INBOX_TAKEN, now).into_paginator().items().send();
+        let mut jobs = Vec::new();
+        while let Some(row) = rows.next().await {
+            jobs.extend(item::to_id(&row.map_err(StoreError::unavailable("read the taken jobs"))?));
+        }
         Ok(jobs)
     }
 
-    /// All jobs that have not expired, whatever their state, and the errors of rows that are damaged. Reads the whole
-    /// table.
-    pub async fn all_jobs(&self, now: DateTime<Utc>) -> Result<Vec<Result<Job, StoreError>>, StoreError> {
+    /// All jobs that have not expired and that a lab has ever taken or are done, and the errors of rows that are damaged.
+    /// Reads the whole table.
+    pub async fn known_jobs(&self, now: DateTime<Utc>) -> Result<Vec<Result<Job, StoreError>>, StoreError> {
         let scan = self.dynamodb.scan().table_name(&self.table).filter_expression("pk >= :oldest");
         let scan = scan.expression_attribute_values(":oldest", item::pk(JobId::earliest(now - RETENTION)));
         let mut rows = scan.into_paginator().items().send();
         let mut jobs = Vec::new();
         while let Some(row) = rows.next().await {
-            jobs.extend(item::to_job(&row.map_err(StoreError::unavailable("read all jobs"))?).transpose());
+            let row = row.map_err(StoreError::unavailable("read all jobs"))?;
+            jobs.extend(if item::is_new(&row) { None } else { item::to_job(&row).transpose() });
         }
         Ok(jobs)
     }
 
-    /// The jobs that the lab has taken, that no program is known to run, and that their callers want back. An idle look
-    /// reads nothing. Eventually consistent, as the inbox.
-    pub async fn cancel_requests(&self, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {
-        self.all_in_inbox(INBOX_CANCEL, now).await
-    }
-
-    /// Takes a job for the lab; `None` if it is done or gone. Taking it again gives it again.
+    /// Takes a job for the lab; `None` if it is done or gone. Taking it again gives it again, as it then is.
     pub async fn take(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         let take = self.update(id).update_expression("SET inbox = :taken").condition_expression("inbox = :new");
         let take = take.expression_attribute_values(":taken", text(INBOX_TAKEN));
@@ -130,17 +128,19 @@ impl JobStore {
     /// program runs is asked back from the lab. Any other stays as it is. Gives the job as it then is; `None` if there is
     /// no such job.
     pub async fn cancel(&self, id: JobId, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
-        let cancel = self.finish_canceled(id, now).condition_expression("inbox = :new");
+        let cancel = self.finish_canceled(id, now);
+        let cancel = cancel.condition_expression("inbox = :new AND attribute_not_exists(cancel_requested)");
         let cancel = cancel.expression_attribute_values(":new", text(INBOX_NEW));
         let row = changed(cancel.send().await)?;
         if !row.as_ref().is_some_and(item::is_taken) {
             return job_in(row);
         }
-        let request = self.update(id).update_expression("SET cancel_requested = :true, inbox = :cancel");
-        let request = request.condition_expression("#status = :pending AND inbox IN (:taken, :cancel)");
+        // Into the inbox again: there the lab learns of it without another question.
+        let request = self.update(id).update_expression("SET cancel_requested = :true, inbox = :new");
+        let request = request.condition_expression("#status = :pending AND inbox = :taken");
         let request = request.expression_attribute_names("#status", "status");
         let request = request.expression_attribute_values(":true", AttributeValue::Bool(true));
-        let request = request.expression_attribute_values(":cancel", text(INBOX_CANCEL));
+        let request = request.expression_attribute_values(":new", text(INBOX_NEW));
         let request = request.expression_attribute_values(":taken", text(INBOX_TAKEN));
         let request = request.expression_attribute_values(":pending", text(Status::Pending.as_str()));
         job_in(changed(request.send().await)?)
@@ -165,15 +165,6 @@ impl JobStore {
         let get = self.dynamodb.get_item().table_name(&self.table).key(PK, Heartbeat::pk());
         let row = get.send().await.map_err(StoreError::unavailable("read the lab's heartbeat"))?.item;
         Ok(row.as_ref().and_then(Heartbeat::from_item))
-    }
-
-    async fn all_in_inbox(&self, value: &str, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {
-        let mut rows = self.query_inbox(value, now).into_paginator().items().send();
-        let mut jobs = Vec::new();
-        while let Some(row) = rows.next().await {
-            jobs.extend(item::to_id(&row.map_err(StoreError::unavailable("read the taken jobs"))?));
-        }
-        Ok(jobs)
     }
 
     pub(super) fn query_inbox(&self, value: &str, now: DateTime<Utc>) -> QueryFluentBuilder {

@@ -42,8 +42,10 @@ impl JobStore {
         let key = Key::Response(id).to_string();
         let create = self.s3.create_multipart_upload().bucket(&self.bucket).key(&key).content_type("application/json");
         let create = create.checksum_algorithm(ChecksumAlgorithm::Sha256).send().await;
-        let upload = create.map_err(StoreError::unavailable("begin to upload a response"))?;
-        let upload = Multipart { store: self, key, id: upload.upload_id.unwrap_or_default(), file };
+        let begun = create.map_err(StoreError::unavailable("begin to upload a response"))?;
+        let no_id =
+            || StoreError::Unavailable { action: "begin to upload a response", cause: "no upload id".to_owned() };
+        let upload = Multipart { store: self, key, id: begun.upload_id.ok_or_else(no_id)?, file };
         let sent = upload.send(payload.size_bytes, part_sha256s).await;
         if sent.is_err() {
             upload.abort().await;
@@ -69,7 +71,9 @@ impl Multipart<'_> {
         let parts = stream::iter(parts).buffered(PARALLEL_PARTS).try_collect().await?;
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let complete = self.store.s3.complete_multipart_upload().bucket(&self.store.bucket).key(&self.key);
-        let complete = complete.upload_id(&self.id).multipart_upload(parts).send().await;
+        // S3 may take long to put the parts together.
+        let complete = complete.upload_id(&self.id).multipart_upload(parts).customize();
+        let complete = complete.config_override(with_time_for(size_bytes)).send().await;
         complete.map(drop).map_err(StoreError::unavailable("complete the upload of a response"))
     }
 

@@ -30,8 +30,11 @@ pub struct Agent {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Known {
     state: State,
+    is_asked_back: bool,
     has_request: bool,
     has_response: bool,
+    /// Whether, at the last look, no script was about to write it into the queue.
+    is_left_alone: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -51,6 +54,7 @@ enum Todo {
     Report(usize),
     Upload(usize),
     Finish(usize),
+    Cancel(usize),
     Discard(usize),
     Quarantine,
 }
@@ -98,10 +102,12 @@ impl Agent {
         }
     }
 
-    fn learn(&mut self, job: usize, state: State) {
-        let known = self.known.entry(job).or_insert(Known { state, has_request: false, has_response: false });
+    fn learn(&mut self, job: usize, row: Row) {
+        let (state, is_asked_back) = (row.state(), row.is_asked_back);
+        let known = Known { state, is_asked_back, has_request: false, has_response: false, is_left_alone: false };
+        let known = self.known.entry(job).or_insert(known);
         if !state.is_behind(known.state) {
-            known.state = state;
+            (known.state, known.is_asked_back) = (state, is_asked_back);
         }
         self.inbox.retain(|new| *new != job);
     }
@@ -131,7 +137,7 @@ impl World {
         self.agent.inbox = rows().filter(|(_, row)| row.inbox == Inbox::New).map(|(job, _)| job).collect();
         if self.is(Mutation::EntryBeforeTake) {
             for job in std::mem::take(&mut self.agent.inbox) {
-                self.agent.learn(job, State::Pending);
+                self.agent.learn(job, Row::with(Status::Pending));
             }
         }
         if !self.agent.has_compared {
@@ -142,7 +148,7 @@ impl World {
             for (job, row) in self.rows.clone().into_iter().enumerate() {
                 if row.inbox == Inbox::Taken && !self.is(Mutation::NoScanAtStart) || self.agent.known.contains_key(&job)
                 {
-                    self.agent.learn(job, row.state());
+                    self.agent.learn(job, row);
                 }
             }
             self.agent.has_compared = true;
@@ -151,17 +157,16 @@ impl World {
     }
 
     fn look_at_status(&mut self) {
+        let is_left_alone: Vec<bool> = (0..self.requests.len()).map(|job| !self.has_been_read(job)).collect();
         for (&job, known) in &mut self.agent.known {
             known.has_request = self.requests[job];
             known.has_response = self.responses[job];
+            known.is_left_alone = is_left_alone[job];
         }
         let there = self.status.map(|inode| self.fingerprint(inode));
         if there.is_none() || there != self.agent.status_read {
             let content = self.status.map(|inode| self.inodes[inode].content.clone());
-            self.agent.seen = match content {
-                Some(Content::Half) if self.is(Mutation::BelieveHalfAFile) => Some(Content::Whole(Queue::new())),
-                content => content,
-            };
+            self.agent.seen = content;
             self.agent.status_read = there;
             self.agent.taken_in.extend(there);
         }
@@ -207,6 +212,7 @@ impl World {
                 Action::Ask(id) => Todo::Ask(number(id)),
                 Action::Deliver(job) => Todo::Deliver(number(job.id)),
                 Action::Report { id, .. } => Todo::Report(number(id)),
+                Action::Cancel(id) => Todo::Cancel(number(id)),
                 Action::Return { id, .. } if self.is(Mutation::DoneBeforeUpload) => Todo::Finish(number(id)),
                 Action::Return { id, .. } => Todo::Upload(number(id)),
                 Action::Discard { inode } => Todo::Discard(usize::try_from(inode).unwrap()),
@@ -232,22 +238,24 @@ impl World {
     /// somebody has open is young, any other one is old.
     fn view(&self, all_delivered: bool) -> View {
         let mut view = View { last_heartbeat: Some(now()), last_prune: Some(now()), ..View::default() };
-        view.inbox = self.agent.inbox.iter().map(|&job| id(job)).collect();
         for (&job, known) in &self.agent.known {
-            view.learn(real_job(job, known.state));
+            view.learn(Job { cancel_requested: known.is_asked_back, ..real_job(job, known.state) });
             let real = view.jobs.get_mut(&id(job)).unwrap();
             real.has_request = known.has_request || all_delivered;
             real.response_date = known.has_response.then(long_ago);
         }
         let age =
             |inode: Option<usize>| if inode.is_some_and(|inode| self.is_held(inode)) { now() } else { long_ago() };
+        view.requests = (0..self.requests.len()).filter(|&job| self.requests[job]).map(id).collect();
+        view.inbox = self.agent.inbox.iter().map(|&job| id(job)).collect();
         match &self.agent.seen {
-            None => {
-                view.requests = (0..self.requests.len()).filter(|&job| self.requests[job]).map(id).collect();
-                view.see_status(Ok(None), now());
-            }
+            None => view.see_status(Ok(None), now()),
             Some(Content::Whole(queue)) => view.see_status(Ok(Some(to_real(queue))), now()),
             Some(Content::Half) => view.see_status(bcrlapi_exchange::Queue::parse(b"").map(Some), age(self.status)),
+        }
+        for known in view.jobs.values_mut() {
+            let age = if self.agent.known[&number(known.job.id)].is_left_alone { long_ago() } else { now() };
+            known.withdrawn_since = known.withdrawn_since.map(|_| age);
         }
         for (&inode, news) in &self.agent.displaced {
             view.see_displaced(inode as u64, news.as_ref().map(to_real), age(Some(inode)));
@@ -283,7 +291,13 @@ impl World {
         }
         match todo {
             Todo::Take(job) if self.rows[job].inbox == Inbox::New => self.rows[job].inbox = Inbox::Taken,
-            Todo::Report(job) => self.advance_row(job, Status::Processing),
+            Todo::Report(job) => {
+                self.advance_row(job, Status::Processing);
+                if self.rows[job].inbox == Inbox::New {
+                    self.rows[job].inbox = Inbox::Taken;
+                }
+            }
+            Todo::Cancel(job) if self.rows[job].status == Status::Pending => self.rows[job].cancel(),
             Todo::Finish(job) => {
                 self.advance_row(job, Status::Done);
                 self.rows[job].inbox = Inbox::Gone;
@@ -294,17 +308,19 @@ impl World {
             Todo::Quarantine if self.status.map(|inode| self.fingerprint(inode)) == self.agent.status_read => {
                 self.status = None;
             }
-            Todo::Take(_) | Todo::Ask(_) | Todo::Quarantine => {}
+            Todo::Take(_) | Todo::Ask(_) | Todo::Quarantine | Todo::Cancel(_) => {}
         }
         if fate == Fate::AnswerIsLost {
             return;
         }
         match todo {
             Todo::Take(job) if self.rows[job].inbox == Inbox::Gone => self.agent.inbox.retain(|new| *new != job),
-            Todo::Take(job) | Todo::Ask(job) | Todo::Report(job) => self.agent.learn(job, self.rows[job].state()),
+            Todo::Take(job) | Todo::Ask(job) | Todo::Report(job) | Todo::Cancel(job) => {
+                self.agent.learn(job, self.rows[job]);
+            }
             Todo::Upload(job) if !self.is(Mutation::DoneBeforeUpload) => self.agent.todo.push(Todo::Finish(job)),
             Todo::Finish(job) => {
-                self.agent.learn(job, self.rows[job].state());
+                self.agent.learn(job, self.rows[job]);
                 if self.is(Mutation::DoneBeforeUpload) {
                     self.agent.todo.push(Todo::Upload(job));
                 }

@@ -2,7 +2,7 @@
 
 use bcrlapi_domain::Status;
 
-use crate::world::{Content, Queue, Step, World};
+use crate::world::{Content, Mutation, Queue, Step, World};
 
 /// How a script rewrites status.json.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +128,15 @@ impl World {
             Content::Whole(queue) if is_free => Some(queue.clone()),
             _ => None,
         }
+    }
+
+    /// Whether a script is about to write a queue in which it has read this job as waiting.
+    pub fn has_been_read(&self, job: usize) -> bool {
+        !self.is(Mutation::CancelAtOnce)
+            && self.scripts.iter().any(|script| match &script.phase {
+                Phase::Read { queue, .. } | Phase::Opened { queue, .. } => queue.contains(&(job, Status::Pending)),
+                _ => false,
+            })
     }
 
     fn has_written(&mut self, number: usize, job: usize, status: Status) {

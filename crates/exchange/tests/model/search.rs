@@ -63,7 +63,7 @@ pub fn explore(start: &World, promise: Promise) -> Report {
 fn broken_rule(world: &World, promise: Promise) -> Option<&'static str> {
     let takes_turns = promise == Promise::Everything;
     let mut rules = ALWAYS.to_vec();
-    rules.extend(takes_turns.then_some(WITH_TURNS));
+    rules.extend(WITH_TURNS.into_iter().filter(|_| takes_turns));
     if world.is_at_rest() {
         rules.push(AT_REST);
         rules.extend(AT_REST_WITH_TURNS.into_iter().filter(|_| takes_turns));

@@ -18,7 +18,7 @@ pub struct Budget {
     pub faults: u8,
     /// Times that somebody removes status.json, when all that was in it has been told.
     pub losses: u8,
-    /// Times that a caller cancels a job that the lab has not taken.
+    /// Times that a caller cancels a job that no program is known to run.
     pub cancels: u8,
 }
 
@@ -41,8 +41,8 @@ pub enum Mutation {
     EntryBeforeTake,
     /// A row is done before its response is uploaded.
     DoneBeforeUpload,
-    /// A half-written file is believed to be an empty queue.
-    BelieveHalfAFile,
+    /// A job counts as canceled as soon as its entry is out of the queue.
+    CancelAtOnce,
 }
 
 /// Where a job stands on the lab's side of its row.
@@ -58,6 +58,7 @@ pub enum Inbox {
 pub struct Row {
     pub inbox: Inbox,
     pub status: Status,
+    pub is_asked_back: bool,
     pub is_canceled: bool,
     pub has_response: bool,
 }
@@ -112,7 +113,11 @@ pub struct Step {
 impl Row {
     /// A row that nobody has canceled, for a status word of a file.
     pub fn with(status: Status) -> Self {
-        Self { inbox: Inbox::New, status, is_canceled: false, has_response: false }
+        Self { inbox: Inbox::New, status, is_asked_back: false, is_canceled: false, has_response: false }
+    }
+
+    pub fn cancel(&mut self) {
+        (self.inbox, self.status, self.is_canceled) = (Inbox::Gone, Status::Done, true);
     }
 }
 
@@ -174,12 +179,16 @@ impl World {
                 world.status = None;
             }));
         }
-        let is_new = |row: &Row| row.inbox == Inbox::New;
-        for job in (0..self.rows.len()).filter(|&job| self.budget.cancels > 0 && is_new(&self.rows[job])) {
+        let may_cancel = |row: &Row| row.status == Status::Pending && !row.is_asked_back;
+        for job in (0..self.rows.len()).filter(|&job| self.budget.cancels > 0 && may_cancel(&self.rows[job])) {
             steps.push(self.step(format!("caller: cancels job {job}"), |world| {
                 world.budget.cancels -= 1;
-                world.rows[job] =
-                    Row { inbox: Inbox::Gone, status: Status::Done, is_canceled: true, has_response: false };
+                let row = &mut world.rows[job];
+                if row.inbox == Inbox::New {
+                    row.cancel();
+                } else {
+                    (row.inbox, row.is_asked_back) = (Inbox::New, true);
+                }
             }));
         }
         steps
