@@ -10,6 +10,7 @@ mod definition;
 mod documents;
 mod idempotency;
 mod lab;
+mod openapi;
 mod owners;
 mod reading;
 mod store;

@@ -2,12 +2,14 @@
 #![allow(clippy::print_stderr, reason = "the test harness shows it where a test fails")]
 
 mod binaries;
+mod document;
 mod process;
 mod proxy;
 mod request;
 mod system;
 
 pub use binaries::binary;
+pub use document::Document;
 pub use process::Process;
 pub use proxy::{Cut, cuttable_proxy, slow_proxy};
 pub use request::{Reply, Request};
