@@ -234,7 +234,8 @@ async fn a_store_that_is_away_is_said_to_be_away_and_nothing_more() {
             bcrlapi_api::Function::Result => bcrlapi_result::handle(&deployment, event, now).await,
         }
     };
-    for (route, reply) in Route::ALL.into_iter().zip(futures::future::join_all(Route::ALL.map(ask)).await) {
+    let routes = Route::ALL.into_iter().filter(|route| *route != Route::OpenApi);
+    for (route, reply) in routes.clone().zip(futures::future::join_all(routes.map(ask)).await) {
         assert_eq!(
             (reply.status().as_u16(), &reply.headers()["retry-after"]),
             (503, &"5".parse().unwrap()),

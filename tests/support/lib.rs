@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "the test harness shows it where a test fails")]
 
 mod binaries;
+mod document;
 mod faults;
 mod process;
 mod proxy;
@@ -10,6 +11,7 @@ mod settings;
 mod system;
 
 pub use binaries::binary;
+pub use document::Document;
 pub use faults::{Fate, Faults};
 pub use process::Process;
 pub use proxy::{Cut, cuttable_proxy, slow_proxy};

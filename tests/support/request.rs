@@ -6,6 +6,8 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::Document;
+
 /// A request of any form, also of forms that no good client sends.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -49,17 +51,20 @@ impl Request {
         self.send_tampered(|_| ()).await
     }
 
-    /// Signs it, lets `tamper` change it, and sends it.
+    /// Signs it, lets `tamper` change it, and sends it. Whatever comes back, the API's document must have it.
     pub async fn send_tampered(mut self, tamper: impl FnOnce(&mut http::Request<Vec<u8>>)) -> Reply {
         if let Some(signer) = &self.signer {
             signer.sign(&mut self.signed).await.expect("the request can be signed");
         }
         tamper(&mut self.signed);
         let client = reqwest::Client::builder().no_proxy().build().expect("a client can be made");
+        let (method, path) = (self.signed.method().clone(), self.signed.uri().path().to_owned());
         let request = self.signed.try_into().expect("the request is well-formed");
         let response = client.execute(request).await.expect("the gateway answers");
         let (status, headers) = (response.status(), response.headers().clone());
-        Reply { status, headers, body: response.bytes().await.expect("the answer is whole").into() }
+        let reply = Reply { status, headers, body: response.bytes().await.expect("the answer is whole").into() };
+        Document::get().assert_answers(&method, &path, &reply);
+        reply
     }
 }
 

@@ -102,6 +102,34 @@ impl ProblemBody {
 }
 
 impl ProblemKind {
+    /// All of them.
+    pub const ALL: [Self; 24] = [
+        Self::InvalidJson,
+        Self::InvalidHeader,
+        Self::InvalidParameter,
+        Self::Forbidden,
+        Self::NoSuchPath,
+        Self::NoSuchApi,
+        Self::NoSuchJob,
+        Self::ResultNotReady,
+        Self::NotCancelable,
+        Self::AlreadyDone,
+        Self::MethodNotAllowed,
+        Self::Expired,
+        Self::RequestTooLarge,
+        Self::ResultTooLarge,
+        Self::UnsupportedMediaType,
+        Self::IdempotencyKeyReused,
+        Self::DigestMismatch,
+        Self::JobFailed,
+        Self::JobCanceled,
+        Self::JobLost,
+        Self::JobExpired,
+        Self::QueueFull,
+        Self::Internal,
+        Self::Unavailable,
+    ];
+
     /// Status, code and title.
     fn row(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;

@@ -28,6 +28,8 @@ pub enum Route {
     Status,
     /// Ask how the lab is.
     Lab,
+    /// Fetch the API's description.
+    OpenApi,
     /// Fetch a job's result.
     Result,
     /// Get a link to a job's result.
@@ -47,8 +49,16 @@ pub enum Function {
 
 impl Route {
     /// All routes.
-    pub const ALL: [Self; 7] =
-        [Self::Submit, Self::Cancel, Self::List, Self::Status, Self::Lab, Self::Result, Self::ResultLink];
+    pub const ALL: [Self; 8] = [
+        Self::Submit,
+        Self::Cancel,
+        Self::List,
+        Self::Status,
+        Self::Lab,
+        Self::OpenApi,
+        Self::Result,
+        Self::ResultLink,
+    ];
 
     /// The route of this method and path template.
     pub fn find(method: &Method, template: &str) -> Option<Self> {
@@ -65,7 +75,7 @@ impl Route {
     pub fn function(self) -> Function {
         match self {
             Self::Submit | Self::Cancel => Function::Submit,
-            Self::List | Self::Status | Self::Lab => Function::Status,
+            Self::List | Self::Status | Self::Lab | Self::OpenApi => Function::Status,
             Self::Result | Self::ResultLink => Function::Result,
         }
     }
@@ -74,7 +84,13 @@ impl Route {
     pub fn parameters(self) -> &'static [&'static str] {
         match self {
             Self::List => &["api", "cursor", "limit", "status"],
-            Self::Submit | Self::Cancel | Self::Status | Self::Lab | Self::Result | Self::ResultLink => &[],
+            Self::Submit
+            | Self::Cancel
+            | Self::Status
+            | Self::Lab
+            | Self::OpenApi
+            | Self::Result
+            | Self::ResultLink => &[],
         }
     }
 
@@ -82,7 +98,7 @@ impl Route {
     pub fn method(self) -> Method {
         match self {
             Self::Submit | Self::Cancel => Method::POST,
-            Self::List | Self::Status | Self::Lab | Self::Result | Self::ResultLink => Method::GET,
+            Self::List | Self::Status | Self::Lab | Self::OpenApi | Self::Result | Self::ResultLink => Method::GET,
         }
     }
 
@@ -94,6 +110,7 @@ impl Route {
             Self::List => "/v1/jobs",
             Self::Status => "/v1/jobs/{uuid}",
             Self::Lab => "/v1/lab",
+            Self::OpenApi => "/v1/openapi.json",
             Self::Result => "/v1/jobs/{uuid}/result",
             Self::ResultLink => "/v1/jobs/{uuid}/result/link",
         }
@@ -110,6 +127,9 @@ pub const LIST: &str = "/v1/jobs";
 
 /// The path of the lab's state.
 pub const LAB: &str = "/v1/lab";
+
+/// The path of the API's description.
+pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// The path of a job.
 pub fn job(id: JobId) -> String {
@@ -144,6 +164,7 @@ mod tests {
         assert_eq!(job(id), fill(Route::Status));
         assert_eq!(result(id), fill(Route::Result));
         assert_eq!(result_link(id), fill(Route::ResultLink));
-        assert_eq!((LIST, LAB), (Route::List.template(), Route::Lab.template()));
+        let fixed = [Route::List, Route::Lab, Route::OpenApi].map(Route::template);
+        assert_eq!([LIST, LAB, OPENAPI], fixed);
     }
 }

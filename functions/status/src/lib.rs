@@ -1,10 +1,11 @@
-//! `status`: how far jobs are, and how the lab is. Only reads the table.
+//! `status`: how far jobs are, how the lab is, and what the API offers. Only reads the table.
 
 use bcrlapi_api::routes::{RETRY_AFTER_S, Route};
 use bcrlapi_api::{JobResource, LabPresence, LabState};
 use bcrlapi_cloud::JobStore;
 use bcrlapi_common::{
-    Answer, Call, Deployment, etag_of, is_known, json_response, not_modified, respond, store_problem, tagged,
+    Answer, Call, Deployment, etag_of, is_known, json_response, not_modified, raw_json_response, respond,
+    store_problem, tagged,
 };
 use chrono::{DateTime, Utc};
 use http::header::RETRY_AFTER;
@@ -14,6 +15,9 @@ use lambda_http::{Body, Request};
 mod cursor;
 mod list;
 
+/// `infra/openapi.yaml` as JSON.
+const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
+
 /// Answers one call that came in at `now`.
 pub async fn handle(deployment: &Deployment, request: Request, now: DateTime<Utc>) -> Response<Body> {
     let store = &deployment.store;
@@ -21,6 +25,7 @@ pub async fn handle(deployment: &Deployment, request: Request, now: DateTime<Utc
         Some(Route::Status) => status(store, &call, now).await,
         Some(Route::List) => list::list(store, &call, now).await,
         Some(Route::Lab) => lab(store, now).await,
+        Some(Route::OpenApi) => Ok(openapi(&call)),
         _ => Err(call.no_such_route()),
     })
     .await
@@ -44,4 +49,12 @@ async fn lab(store: &JobStore, now: DateTime<Utc>) -> Answer {
     let (pending, processing) = heartbeat.map(|lab| (lab.pending, lab.processing)).unwrap_or_default();
     let lab = LabState { state: LabPresence::at(last_sync, now), last_sync, pending, processing };
     Ok(json_response(StatusCode::OK, &lab))
+}
+
+fn openapi(call: &Call) -> Response<Body> {
+    let etag = etag_of(OPENAPI.as_bytes());
+    if is_known(call.headers(), &etag) {
+        return not_modified(etag);
+    }
+    tagged(raw_json_response(StatusCode::OK, Body::from(OPENAPI)), etag)
 }
