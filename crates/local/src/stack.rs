@@ -128,6 +128,8 @@ impl Stack {
             ("AWS_ACCESS_KEY_ID", keys.access_key_id.clone()),
             ("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.clone()),
             ("AWS_REGION", REGION.to_owned()),
+            // By this name the AWS CLI looks for it.
+            ("AWS_DEFAULT_REGION", REGION.to_owned()),
             ("AWS_ENDPOINT_URL_S3", self.endpoints.s3_url.clone()),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.endpoints.dynamodb_url.clone()),
             ("BCRLAPI_TABLE", NAME.to_owned()),

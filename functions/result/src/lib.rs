@@ -10,7 +10,7 @@ use bcrlapi_common::{
     store_problem, tagged,
 };
 use bcrlapi_domain::{Job, Outcome, Payload, State};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use http::{HeaderValue, Response, StatusCode};
 use lambda_http::{Body, Request};
 
@@ -62,16 +62,23 @@ async fn link(store: &JobStore, call: &Call, now: DateTime<Utc>) -> Answer {
     let valid = Duration::from_secs(valid.as_secs());
     let link = ResultLink {
         url: store.response_link(job.id, valid).await.map_err(store_problem)?,
-        expires_at: now + valid,
+        // The signature knows whole seconds too.
+        expires_at: now.trunc_subsecs(0) + valid,
         size: response.size_bytes,
         content_digest: content_digest::render(&response.sha256),
     };
     Ok(json_response(StatusCode::OK, &link))
 }
 
+/// How far the job is, or how it ended, in a word.
+fn describe(state: State) -> &'static str {
+    state.outcome().map_or(state.status().as_str(), Outcome::as_str)
+}
+
 /// The response of a job that has one; otherwise why it has none.
 fn succeeded(job: &Job) -> Result<&Payload, Problem> {
-    let reason = || job.error.clone().unwrap_or_else(|| format!("job {} has no result", job.id));
+    let reason =
+        || job.error.clone().unwrap_or_else(|| format!("job {} has no result: it is {}", job.id, describe(job.state)));
     match (job.state, &job.response) {
         (State::Done(Outcome::Succeeded), Some(response)) => Ok(response),
         (State::Done(Outcome::Succeeded), None) => {
