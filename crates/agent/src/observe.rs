@@ -22,7 +22,8 @@ const PARALLEL_READS: usize = 16;
 
 /// What a look at the directory gave.
 struct Seen {
-    /// Of each job that is open, or of every job where the request files are listed: whether its request is there, and when its response was last written.
+    /// Of each job that is open, or of every job where the request files are listed: whether its request is there, and
+    /// when its response was last written.
     jobs: Vec<(JobId, bool, Option<SystemTime>)>,
     /// `None` where status.json is the one that the view holds.
     status: Option<SeenStatus>,
@@ -114,6 +115,7 @@ impl Agent {
             self.status_read = status.fingerprint;
             self.taken_in.extend(status.fingerprint);
         }
+        self.view.keep_time((self.clock)());
         self.has_new_folders |= seen.has_new_folders;
         self.observe_displaced(seen.displaced).await;
         Ok(())

@@ -9,7 +9,7 @@ use crate::{BrokenQueue, Entry, Queue};
 /// directory showed, perhaps stale, perhaps partial. An agent that starts sees it all again.
 #[derive(Debug, Default)]
 pub struct View {
-    /// The jobs the cloud has for this lab that nobody has taken yet, oldest first.
+    /// The jobs in the cloud's inbox, oldest first: nobody has taken them yet, or their callers want them back.
     pub inbox: Vec<JobId>,
     /// The jobs this lab has taken, as the cloud last said.
     pub jobs: BTreeMap<JobId, LabJob>,
@@ -113,13 +113,19 @@ impl View {
         self.jobs.remove(&id);
     }
 
-    /// Takes in what a read of status.json gave, and since when each job is done there.
+    /// Takes in what a read of status.json gave.
     pub fn see_status(&mut self, seen: Result<Option<Queue>, BrokenQueue>, now: DateTime<Utc>) {
         self.status = match seen {
             Ok(None) => QueueSeen::Missing,
             Ok(Some(queue)) => QueueSeen::Whole(queue),
             Err(_) => QueueSeen::Broken { since: now },
         };
+        self.keep_time(now);
+    }
+
+    /// Notes since when each job is done in the queue, or withdrawn from it. To be called at every look: a job may have
+    /// been learned of after the queue was read.
+    pub fn keep_time(&mut self, now: DateTime<Utc>) {
         let QueueSeen::Whole(file) = &self.status else { return };
         for (id, known) in &mut self.jobs {
             let done = file.entry(*id).and_then(Entry::state).is_some_and(State::is_done);

@@ -139,6 +139,22 @@ fn a_withdrawn_job_counts_as_canceled_only_when_no_script_can_want_it_any_more()
 }
 
 #[test]
+fn a_job_that_is_learned_of_after_the_queue_was_read_is_timed_from_the_next_look() {
+    let after = |view: &View, seconds| plan(view, SETTINGS, now() + TimeDelta::seconds(seconds));
+    let mut withdrawn = lab(&[(2, State::Pending, PENDING)]);
+    withdrawn.learn(Job { cancel_requested: true, ..job(1, State::Pending) });
+    withdrawn.keep_time(now());
+    assert_eq!(after(&withdrawn, 15), [Action::Cancel(id(1))]);
+
+    let mut done = lab(&[]);
+    see(&mut done, &format!("{{\"jobs\": [{{\"uuid\": \"{}\", \"status\": \"done\"}}]}}", id(1)), now());
+    done.requests.insert(id(1));
+    done.learn(job(1, State::Processing));
+    done.keep_time(now());
+    assert_eq!(after(&done, 10), [Action::Return { id: id(1), is_last_try: true }]);
+}
+
+#[test]
 fn a_script_that_writes_an_old_queue_does_not_bring_a_withdrawn_job_back() {
     let mut view = asked_back(None);
     let news = format!("{{\"jobs\": [{{\"uuid\": \"{}\", \"status\": \"pending\"}}]}}", id(1));
