@@ -296,7 +296,7 @@ async fn a_log_that_cannot_be_written_stops_nobody() {
     let mut agent = system.command("bcrlapi-agent");
     let mut agent = agent.args(["--poll", "100ms"]).stderr(full()).spawn().unwrap();
     let job = system.submit("mock", &json!({})).await;
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
     let mut worker = system.command("bcrlapi-worker");
     worker.args(["--once", "--", "python3"]).arg(system.path("record.py")).stderr(full());
     assert_exit(&output(worker).await, 0, "ran 1 job(s)");
@@ -351,7 +351,7 @@ async fn the_worker_says_why_a_program_failed() {
         ("sleep 60 > /dev/null & echo a child holds stderr >&2; exit 1", "a child holds stderr"),
     ] {
         let job = system.submit("mock", &json!({})).await;
-        until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+        system.entry(job.uuid).await;
         let mut worker = system.command("bcrlapi-worker");
         worker.args(["--once", "--", "sh", "-c", program]);
         worker.stderr(std::process::Stdio::null());

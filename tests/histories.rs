@@ -25,7 +25,8 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 const STEPS: usize = 40;
 const PARALLEL_HISTORIES: u64 = 2;
-const SETTINGS: Settings = Settings { offset: FixedOffset::east_opt(9 * 3600).unwrap(), lost_after: None };
+const SETTINGS: Settings =
+    Settings { offset: FixedOffset::east_opt(9 * 3600).unwrap(), lost_after: Some(TimeDelta::hours(2)) };
 
 thread_local! {
     /// How far the history's clock is ahead of the computer's.
@@ -145,6 +146,7 @@ impl History {
             (15, _) => self.write_half_a_file_for_a_while(),
             (16, _) => self.lose_the_queue(),
             (17, _) => self.let_a_day_pass(),
+            (3, _) => self.cancel(),
             (18, _) if self.random.bool() => self.lose_everything_and_resync(),
             (18, _) => self.remove_a_request(),
             (19, _) => self.put_something_else_there(),
@@ -180,13 +182,39 @@ impl History {
             let job = Job::requested(id, "mock".parse().unwrap(), owner, request);
             self.cloud.block_on(self.system.stack().store().submit(&job, body.clone().into())).unwrap();
             self.note(format!("submit {id}"));
-            let (state, entry) = (State::Pending, new_entry(id, State::Pending, None));
+            let (state, entry) = (State::Pending, new_entry(id, State::Pending));
             self.order.push(id);
             let job = Expected { body, state, error: None, progress: None, message: None, entry, response: None };
             self.jobs.insert(id, job);
             // Two of the same millisecond would stand in no order.
             advance(TimeDelta::milliseconds(2));
         }
+    }
+
+    fn cancel(&mut self) {
+        if self.random.u8(..3) == 0 {
+            // Perhaps nobody in the lab has heard of it yet.
+            self.submit();
+        }
+        let Some(id) = self.choose(|job| job.state == State::Pending) else { return };
+        let canceled = self.cloud.block_on(self.system.stack().store().cancel(id, now())).unwrap().unwrap();
+        self.note(format!("cancel {id}: {:?}, {}", canceled.state, canceled.cancel_requested));
+        let is_claimed = self.random.bool() && self.has_entry(id);
+        if is_claimed {
+            self.note(format!("claim {id} in the same moment"));
+            self.write_entry(id, &json!({"status": "processing"}));
+            self.job(id).state = State::Processing;
+        } else {
+            self.settle();
+            assert!(!self.has_entry(id), "{id} is withdrawn");
+            advance(TimeDelta::seconds(16));
+            self.job(id).state = State::Done(Outcome::Canceled);
+            self.order.retain(|other| *other != id);
+        }
+    }
+
+    fn has_entry(&self, id: JobId) -> bool {
+        self.system.queue().is_some_and(|queue| queue.entry(id).is_some())
     }
 
     // What the APP server does.
@@ -339,14 +367,19 @@ impl History {
 
     fn make_entries_anew(&mut self) {
         self.note = None;
-        self.order = self.jobs.keys().copied().collect();
+        let is_in_queue = |job: &Expected| job.state != State::Done(Outcome::Canceled);
+        self.order = self.jobs.iter().filter(|(_, job)| is_in_queue(job)).map(|(id, _)| *id).collect();
         for (id, job) in &mut self.jobs {
-            job.entry = new_entry(*id, job.state, None);
+            job.entry = new_entry(*id, job.state);
         }
     }
 
     fn let_a_day_pass(&mut self) {
         self.note("a day passes");
+        for job in self.jobs.values_mut().filter(|job| job.state == State::Processing) {
+            (job.state, job.error) = (State::Done(Outcome::Lost), Some("time limit".to_owned()));
+            job.entry.extend(json!({"status": "done", "outcome": "lost"}).as_object().unwrap().clone());
+        }
         advance(TimeDelta::days(1));
         self.settle();
         let now = now();
@@ -499,10 +532,11 @@ impl History {
         assert_eq!(order, expected, "the order of the queue");
         assert_eq!(queue.get("note"), self.note.map(Value::from).as_ref());
         for (id, job) in self.jobs.iter().filter(|(id, _)| lasting(id)) {
-            let (_, entry) = entries.iter().find(|(other, _)| other == id).unwrap();
-            compare_entry(*id, job, entry);
-            self.compare_files(*id, job);
             self.compare_row(*id, job);
+            if let Some((_, entry)) = entries.iter().find(|(other, _)| other == id) {
+                compare_entry(*id, job, entry);
+                self.compare_files(*id, job);
+            }
         }
         assert!(self.stray.iter().all(|name| self.system.shared(name).exists()), "stray files are left alone");
     }
@@ -523,7 +557,7 @@ impl History {
         assert_eq!((row.progress, &row.message), (job.progress, &job.message), "the row of {id}");
         let (error, expected) = (row.error.unwrap_or_default(), job.error.clone().unwrap_or_default());
         assert!(error.contains(&expected) && error.is_empty() == expected.is_empty(), "{error}, and not {expected}");
-        assert_eq!(row.start_date.is_some(), row.state.status() >= Status::Processing && row.start_date.is_some());
+        assert!(row.start_date.is_none() || row.state.status() >= Status::Processing, "{id} has not started");
         let object =
             row.response.map(|payload| self.cloud.block_on(store.read_response(id, &payload)).unwrap().unwrap());
         let has_response = job.state == State::Done(Outcome::Succeeded);
@@ -544,14 +578,13 @@ fn lab_date(id: JobId) -> String {
     id.request_date().with_timezone(&SETTINGS.offset).format("%Y-%m-%dT%H:%M:%S+09:00").to_string()
 }
 
-fn new_entry(id: JobId, state: State, error: Option<&str>) -> Map<String, Value> {
+fn new_entry(id: JobId, state: State) -> Map<String, Value> {
     let status = state.status().as_str();
     let entry = json!({"uuid": id, "api": "mock", "status": status, "request_date": lab_date(id)});
     let Value::Object(mut entry) = entry else { unreachable!("it is an object") };
-    if state == State::Done(Outcome::Failed) {
-        entry.insert("outcome".to_owned(), json!("failed"));
+    if let Some(outcome) = state.outcome().filter(|outcome| *outcome != Outcome::Succeeded) {
+        entry.insert("outcome".to_owned(), json!(outcome.as_str()));
     }
-    entry.extend(error.map(|error| ("error".to_owned(), json!(error))));
     entry
 }
 

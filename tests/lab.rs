@@ -10,7 +10,7 @@ use bcrlapi_api::JobResource;
 use bcrlapi_domain::{JobId, State, Status};
 use bcrlapi_exchange::{Entry, layout};
 use bcrlapi_local::until;
-use bcrlapi_tests::{Process, System, cuttable_proxy, seed, slow_proxy};
+use bcrlapi_tests::{DYNAMODB_URL, Process, S3_URL, System, cuttable_proxy, seed, slow_proxy};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ async fn the_lab_sees_the_files_of_the_specification() {
     let body = "{\"b\" : 1.50,\n\t\"a\":[1e400 ],\"a\": \"電池 \\u96fb\"}";
     let reply = system.request(Method::POST, &System::submit_path("mock"), body).send().await;
     let id: JobId = reply.json()["uuid"].as_str().unwrap().parse().unwrap();
-    let entry = until("the entry", async || system.queue()?.entry(id).map(Entry::to_line)).await.unwrap();
+    let entry = system.entry(id).await.to_line();
 
     let date = (id.request_date() + chrono::TimeDelta::hours(9)).format("%Y-%m-%dT%H:%M:%S+09:00");
     let fields = format!(r#"{{"uuid": "{id}", "api": "mock", "status": "pending", "request_date": "{date}"}}"#);
@@ -142,10 +142,8 @@ async fn two_workers_run_ten_jobs_once_each_and_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_upload_arrives_and_holds_up_nobody() {
     let system = System::start().await;
-    let environment = system.stack().environment();
-    let s3 = &environment.iter().find(|(name, _)| *name == "AWS_ENDPOINT_URL_S3").unwrap().1;
-    let proxy = slow_proxy(s3, 1_000_000).await;
-    let _agent = system.start_agent_with(&[("AWS_ENDPOINT_URL_S3", &proxy)]);
+    let proxy = slow_proxy(&system.environment(S3_URL), 1_000_000).await;
+    let _agent = system.start_agent_with(&[(S3_URL, &proxy)]);
     let _worker = system.start_worker();
     let large = system.submit("mock", &json!({"size_bytes": 12_000_000})).await;
     let in_lab = async || system.queue()?.entry(large.uuid)?.state().filter(|state| state.is_done());
@@ -187,7 +185,7 @@ async fn a_lock_that_is_held_too_long_is_named_and_waited_for() {
     until("the complaint", async || agent.log().contains("has been locked").then_some(())).await.unwrap();
     assert!(system.shared(&layout::request(job.uuid)).exists(), "what needs no lock goes on");
     drop(lock);
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,7 +193,7 @@ async fn a_response_that_the_agent_may_not_read_is_not_the_programs_fault() {
     let system = System::start().await;
     let agent = system.start_agent();
     let job = system.submit("mock", &json!({})).await;
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
     // A file in the folder's place is an error of the same kind as missing permissions, and one that root gets too.
     let (responses, aside) = (system.shared(layout::RESPONSE_DIR), system.shared("aside"));
     fs::rename(&responses, &aside).unwrap();
@@ -233,7 +231,7 @@ async fn what_the_program_says_of_itself_reaches_the_caller() {
     let system = System::start().await;
     let _agent = system.start_agent();
     let job = system.submit("mock", &json!({})).await;
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
     let write = |fields: Value| {
         let mut entry = json!({"uuid": job.uuid, "api": "mock", "request_date": "", "note": "mine"});
         entry.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -323,7 +321,7 @@ async fn done_without_a_whole_response_is_a_failed_job() {
 /// A script opens status.json, the agent publishes a newer one, and only then the script writes what it has to say into
 /// the file that it holds, for this job.
 async fn write_into_the_displaced_queue(system: &System, job: &JobResource, before_write: impl AsyncFnOnce()) {
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
     let path = system.shared(layout::STATUS);
     let old = fs::read_to_string(&path).unwrap();
     let mut held = fs::OpenOptions::new().write(true).open(&path).unwrap();
@@ -407,16 +405,14 @@ async fn the_lab_goes_on_while_the_cloud_is_away() {
     let system = System::start().await;
     let agent = system.start_agent_with(&[]);
     let job = system.submit("mock", &json!({})).await;
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
     agent.terminate();
     // The same agent, whose table is away from its second question on: what it can see in the directory it still does.
-    let environment = system.stack().environment();
-    let dynamodb = &environment.iter().find(|(name, _)| *name == "AWS_ENDPOINT_URL_DYNAMODB").unwrap().1;
-    let (proxy, cut) = cuttable_proxy(dynamodb).await;
-    let agent = system.start_agent_with(&[("AWS_ENDPOINT_URL_DYNAMODB", &proxy)]);
+    let (proxy, cut) = cuttable_proxy(&system.environment(DYNAMODB_URL)).await;
+    let agent = system.start_agent_with(&[(DYNAMODB_URL, &proxy)]);
     until("the agent to start", async || agent.log().contains("agent started").then_some(())).await.unwrap();
     let heard = system.submit("mock", &json!({})).await;
-    until("the next entry", async || system.queue()?.entry(heard.uuid).cloned()).await.unwrap();
+    system.entry(heard.uuid).await;
     cut.cut();
     until("the outage to be logged", async || agent.log().contains("cannot look").then_some(())).await.unwrap();
     fs::remove_file(system.shared(layout::STATUS)).unwrap();
@@ -434,7 +430,7 @@ async fn folders_that_were_removed_are_made_and_watched_again() {
     let system = System::start().await;
     let _agent = system.start_agent();
     let job = system.submit("mock", &json!({})).await;
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
     fs::remove_dir_all(system.shared(layout::REQUEST_DIR)).unwrap();
     fs::remove_dir_all(system.shared(layout::RESPONSE_DIR)).unwrap();
     until("the entry again", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
@@ -476,7 +472,7 @@ async fn a_job_that_stays_in_processing_is_lost_once_its_time_is_over() {
     let system = System::start().await;
     let _agent = system.start_agent_with(&[("BCRLAPI_LOST_AFTER", "2s")]);
     let job = system.submit("mock", &json!({})).await;
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
     let status = fs::read_to_string(system.shared(layout::STATUS)).unwrap();
     fs::write(system.shared(layout::STATUS), status.replace("pending", "processing")).unwrap();
     let lost = system.reached(job.uuid, Status::Done).await;

@@ -99,7 +99,7 @@ impl Agent {
             }
             Effect::Restored(id, now) => {
                 if let Some(known) = self.view.jobs.get_mut(&id) {
-                    known.response_date = Some(now);
+                    known.see_response(Some(now), now);
                 }
             }
             Effect::Published { queue, fingerprint, by_exchange } => {

@@ -91,10 +91,11 @@ impl Agent {
     /// Looks at the files; reads those that somebody has written since they were last read.
     pub(crate) async fn observe_directory(&mut self) -> Result<(), AgentError> {
         let seen = self.look_at_directory().await?;
+        let now = (self.clock)();
         for (id, has_request, response_date) in seen.jobs {
             if let Some(known) = self.view.jobs.get_mut(&id) {
                 known.has_request = has_request;
-                known.response_date = response_date.map(DateTime::from);
+                known.see_response(response_date.map(DateTime::from), now);
             }
         }
         if let Some(requests) = seen.requests {
@@ -110,12 +111,12 @@ impl Agent {
             if let Err(error) = &status.queue {
                 tracing::warn!(%error, "cannot read status.json; somebody may be writing it just now");
             }
-            self.view.see_status(status.queue, (self.clock)());
+            self.view.see_status(status.queue, now);
             self.warn_of_unknown_words();
             self.status_read = status.fingerprint;
             self.taken_in.extend(status.fingerprint);
         }
-        self.view.keep_time((self.clock)());
+        self.view.keep_time(now);
         self.has_new_folders |= seen.has_new_folders;
         self.observe_displaced(seen.displaced).await;
         Ok(())

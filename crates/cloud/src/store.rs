@@ -10,6 +10,7 @@ mod provision;
 mod rows;
 mod submits;
 mod upload;
+mod verified;
 
 pub use lists::{JobFilter, JobPage};
 pub use upload::PART_BYTES;

@@ -105,7 +105,7 @@ pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> 
     let mut actions: Vec<Action> = news.map(|&id| Action::Take(id)).collect();
     let wanted = || view.jobs.values().filter(|known| view.wants(known, now));
     actions.extend(wanted().filter(|known| !known.has_request).map(|known| Action::Deliver(known.job.clone())));
-    let lacks_response = |known: &&LabJob| known.job.response.is_some() && known.response_date.is_none();
+    let lacks_response = |known: &&LabJob| known.job.response.is_some() && known.response.is_none();
     actions.extend(wanted().filter(lacks_response).map(|known| Action::Restore(known.job.clone())));
     match &view.status {
         QueueSeen::Broken { since } if now - *since >= BROKEN_GRACE => actions.push(Action::Quarantine),
@@ -191,7 +191,7 @@ fn publish(file: Option<&Queue>, view: &View, settings: Settings, now: DateTime<
     }
     // Where an entry was lost, a response is all that is left of a program's run.
     let has_run =
-        |known: &&LabJob| known.response_date.is_some() && file.is_none_or(|file| file.entry(known.job.id).is_none());
+        |known: &&LabJob| known.response.is_some() && file.is_none_or(|file| file.entry(known.job.id).is_none());
     for known in view.jobs.values().filter(has_run) {
         merged.advance(known.job.id, State::Processing, None);
     }
@@ -224,10 +224,10 @@ fn report(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>)
     }
     match entry.state()? {
         State::Pending => None,
-        State::Processing if known.response_date.is_some_and(|date| now - date >= RESPONSE_STABLE) => {
+        State::Processing if known.response.is_some_and(|seen| now - seen.quiet_since >= RESPONSE_STABLE) => {
             Some(Action::Return { id, is_last_try: is_over_limit })
         }
-        State::Processing if is_over_limit && known.response_date.is_none() => Some(Action::Lose(id)),
+        State::Processing if is_over_limit && known.response.is_none() => Some(Action::Lose(id)),
         State::Processing => {
             let (progress, message) = (entry.progress(), entry.message());
             let is_news = known.job.state == State::Pending

@@ -36,12 +36,21 @@ pub struct LabJob {
     pub job: Job,
     /// Whether its request file is there.
     pub has_request: bool,
-    /// When its response file was last written; `None` where there is none.
-    pub response_date: Option<DateTime<Utc>>,
+    /// Its response file; `None` where there is none.
+    pub response: Option<ResponseSeen>,
     /// Since when the queue has called it done while the cloud does not.
     pub done_since: Option<DateTime<Utc>>,
     /// Since when a job that its caller wants back has been out of the queue.
     pub withdrawn_since: Option<DateTime<Utc>>,
+}
+
+/// What looks at a response file gave.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseSeen {
+    /// When it was last written, by the clock of whoever did.
+    pub date: DateTime<Utc>,
+    /// Since when it has been left alone. That clock may be ahead of ours: not before it was first seen so.
+    pub quiet_since: DateTime<Utc>,
 }
 
 /// What a look at status.json gave.
@@ -71,7 +80,13 @@ pub struct Displaced {
 impl LabJob {
     /// A job of which the directory has shown nothing yet.
     pub fn new(job: Job) -> Self {
-        Self { job, has_request: false, response_date: None, done_since: None, withdrawn_since: None }
+        Self { job, has_request: false, response: None, done_since: None, withdrawn_since: None }
+    }
+
+    /// Takes in when its response file was last written; `None` where there is none.
+    pub fn see_response(&mut self, date: Option<DateTime<Utc>>, now: DateTime<Utc>) {
+        let earlier = self.response.filter(|seen| Some(seen.date) == date);
+        self.response = earlier.or(date.map(|date| ResponseSeen { date, quiet_since: date.min(now) }));
     }
 
     /// Whether the cloud may have news of a job that the lab has: its caller may want it back as long as it waits.
@@ -81,7 +96,7 @@ impl LabJob {
 
     /// Whether its caller wants it back, and nothing shows that a program has run it.
     pub(crate) fn is_asked_back(&self) -> bool {
-        self.job.state == State::Pending && self.job.cancel_requested && self.response_date.is_none()
+        self.job.state == State::Pending && self.job.cancel_requested && self.response.is_none()
     }
 
     /// Whether it has no place in the queue any more.

@@ -212,16 +212,34 @@ fn a_response_may_come_a_little_after_done_and_not_later() {
 #[test]
 fn a_response_that_is_left_alone_for_a_minute_counts_as_done() {
     let mut view = lab(&[(1, State::Processing, PROCESSING)]);
-    view.jobs.get_mut(&id(1)).unwrap().response_date = Some(now());
+    view.jobs.get_mut(&id(1)).unwrap().see_response(Some(now()), now());
     let after = |seconds| plan(&view, SETTINGS, now() + TimeDelta::seconds(seconds));
     assert_eq!(after(59), [], "the program may still be writing");
     assert!(after(60).contains(&Action::Return { id: id(1), is_last_try: false }));
 }
 
 #[test]
+fn a_response_from_a_clock_that_is_ahead_counts_from_when_it_was_seen() {
+    let mut view = lab(&[(1, State::Processing, PROCESSING)]);
+    let ahead = Some(now() + TimeDelta::hours(1));
+    for seconds in [0, 30, 60] {
+        view.jobs.get_mut(&id(1)).unwrap().see_response(ahead, now() + TimeDelta::seconds(seconds));
+    }
+    let after = |view: &View, seconds| plan(view, SETTINGS, now() + TimeDelta::seconds(seconds));
+    let returned = Action::Return { id: id(1), is_last_try: false };
+    assert!(!after(&view, 59).contains(&returned));
+    assert!(after(&view, 60).contains(&returned));
+    view.jobs
+        .get_mut(&id(1))
+        .unwrap()
+        .see_response(ahead.map(|date| date + TimeDelta::seconds(1)), now() + TimeDelta::seconds(60));
+    assert!(!after(&view, 119).contains(&returned), "it was written again");
+}
+
+#[test]
 fn a_queue_that_was_lost_does_not_make_a_program_run_again() {
     let mut view = lab(&[(1, State::Pending, PENDING), (2, State::Pending, PENDING)]);
-    view.jobs.get_mut(&id(1)).unwrap().response_date = Some(now());
+    view.jobs.get_mut(&id(1)).unwrap().see_response(Some(now()), now());
     view.see_status(Ok(None), now());
     let [Action::Publish(queue)] = &actions(&view)[..] else { panic!() };
     assert_eq!(queue.entry(id(1)).unwrap().state(), Some(State::Processing), "its response is there");
@@ -258,7 +276,8 @@ fn a_job_that_stays_in_processing_is_given_up_if_the_lab_says_when() {
         1,
         "the heartbeat: without a limit it may run for ever"
     );
-    view.jobs.get_mut(&id(1)).unwrap().response_date = Some(now() + TimeDelta::hours(2));
+    let later = now() + TimeDelta::hours(2);
+    view.jobs.get_mut(&id(1)).unwrap().see_response(Some(later), later);
     assert_eq!(after(&view, 2), None, "its response is being written");
     assert_eq!(after(&view, 3), Some(Action::Return { id: id(1), is_last_try: true }));
 }
