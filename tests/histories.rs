@@ -1,5 +1,5 @@
-//! Long random histories of one lab against a reference model: the real agent on a real directory with the embedded stores,
-//! interrupted anywhere, and all state compared after every step.
+//! Long random histories of one lab against a reference model: the real agent on a real directory with the embedded
+//! stores, interrupted anywhere, and all state compared after every step.
 //!
 //! The normal tests play a few. `BCRLAPI_HISTORIES=200 cargo test -p bcrlapi-tests histories -- --nocapture` plays
 //! that many; `BCRLAPI_TEST_SEED` repeats one.
@@ -231,7 +231,8 @@ impl History {
         self.job(id).state = State::Processing;
     }
 
-    /// The first pending job from the top, as the file says, which must be as the model says; none while it is on its way.
+    /// The first pending job from the top, as the file says, which must be as the model says; none while it is on its
+    /// way.
     fn first_pending(&mut self) -> Option<JobId> {
         let queue = self.read_queue();
         let jobs = queue["jobs"].as_array().unwrap();

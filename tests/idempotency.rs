@@ -116,7 +116,8 @@ async fn a_submit_whose_answer_was_lost_is_the_same_submit_and_a_loser_leaves_no
     assert_eq!(store.keyed_submit(&winner, &key, Utc::now()).await.unwrap().unwrap().id, loser.id);
 }
 
-/// What DynamoDB answers to one of two transactions that meet on a row. The embedded one never does: it knows one at a time.
+/// What DynamoDB answers to one of two transactions that meet on a row. The embedded one never does: it knows one at a
+/// time.
 const CONFLICT: &str = r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
     "Message": "Transaction cancelled", "CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "None"}]}"#;
 

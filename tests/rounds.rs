@@ -250,7 +250,8 @@ impl<'a> Watch<'a> {
         self.facts.values().all(|job| job.row.is_some_and(State::is_done))
     }
 
-    /// All that can be seen of each job. First the row and then what it speaks of, first the entry and then its request.
+    /// All that can be seen of each job. First the row and then what it speaks of, first the entry and then its
+    /// request.
     async fn see(&self, queue: Option<&Queue>) -> Vec<(JobId, Facts)> {
         let (system, runs) = (&self.arena.system, self.runs());
         let mut seen = Vec::new();

@@ -1,4 +1,5 @@
-//! Faults on the wire between the agent and the two stores: it waits, says what is wrong, and goes on without a restart.
+//! Faults on the wire between the agent and the two stores: it waits, says what is wrong, and goes on without a
+//! restart.
 
 use std::time::{Duration, Instant};
 

@@ -193,8 +193,8 @@ impl System {
         Process::start(agent.args(["--poll", "100ms"]).envs(environment.iter().copied()), self.directory.path())
     }
 
-    /// Starts an agent from a Python script that gets the agent's command line, changes what the agent may do, and ends in
-    /// its `exec`.
+    /// Starts an agent from a Python script that gets the agent's command line, changes what the agent may do, and ends
+    /// in its `exec`.
     pub fn start_agent_from(&self, python: &str) -> Process {
         let mut agent = Command::new("python3");
         agent.args(["-c", python]).arg(binary("bcrlapi-agent")).args(["--poll", "100ms"]);

@@ -183,8 +183,8 @@ impl Agent {
     fn conclude(&mut self, name: &str, result: Result<Effect, AgentError>) -> bool {
         match result {
             Ok(Effect::NoResponseYet) => {
-                // Before `done` it may stay so for long, and each look reads the whole file: the pause doubles. After it,
-                // the response is due: the pause stays the shortest.
+                // Before `done` it may stay so for long, and each look reads the whole file: the pause doubles. After
+                // it, the response is due: the pause stays the shortest.
                 if !name.ends_with(EARLY) {
                     self.backoff.succeeded(name);
                 }
@@ -223,8 +223,8 @@ impl Agent {
         }
     }
 
-    /// What a step is called in the log and in the backoff. A response that is looked at before its job is done may stay
-    /// unfinished for long; what comes of that look says nothing about the one after `done`.
+    /// What a step is called in the log and in the backoff. A response that is looked at before its job is done may
+    /// stay unfinished for long; what comes of that look says nothing about the one after `done`.
     fn step_name(&self, action: &Action) -> String {
         match action {
             Action::Return { id, .. } if self.view.jobs.get(id).is_some_and(|known| known.done_since.is_none()) => {

@@ -1,7 +1,7 @@
 //! The sync agent: mirrors the jobs in the cloud and the lab's shared directory, over outbound connections only.
 //!
-//! It observes, plans, executes and sleeps. What to do next is [`bcrlapi_exchange::plan`]'s to say; what is here looks and
-//! does. It may be killed at any instruction: whatever it knows is in the cloud or in the directory.
+//! It observes, plans, executes and sleeps. What to do next is [`bcrlapi_exchange::plan`]'s to say; what is here looks
+//! and does. It may be killed at any instruction: whatever it knows is in the cloud or in the directory.
 
 mod agent;
 mod backoff;

@@ -39,7 +39,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Bring back what the shared directory has lost: requests, responses and entries of the last week. Stop the agent first.
+    /// Bring back what the shared directory has lost: requests, responses and entries of the last week. Stop the agent
+    /// first.
     Resync(Place),
 }
 

@@ -36,7 +36,8 @@ struct Seen {
 }
 
 impl Agent {
-    /// Asks the cloud what waits for this lab, and now and then whether the view still holds all that the lab has taken.
+    /// Asks the cloud what waits for this lab, and now and then whether the view still holds all that the lab has
+    /// taken.
     pub(crate) async fn observe_cloud(&mut self) -> Result<(), AgentError> {
         let now = (self.clock)();
         // First the inbox: a job that is taken in between is then in one of the two answers, or in both.
@@ -64,8 +65,8 @@ impl Agent {
         Ok(())
     }
 
-    /// Reads the rows of the taken jobs that the view lacks (after a start, or after a step whose answer was lost), and of
-    /// the open jobs of the view that are not among the taken ones.
+    /// Reads the rows of the taken jobs that the view lacks (after a start, or after a step whose answer was lost), and
+    /// of the open jobs of the view that are not among the taken ones.
     async fn compare(&mut self, now: DateTime<Utc>) -> Result<(), AgentError> {
         let directory = self.directory.clone();
         if let Err(error) = blocking(move || directory.adopt_leftover()).await {
@@ -172,8 +173,8 @@ impl Agent {
         }
     }
 
-    /// What a displaced queue says. One that is broken is being written just now, or never was whole; one that cannot be
-    /// read is nothing to wait for.
+    /// What a displaced queue says. One that is broken is being written just now, or never was whole; one that cannot
+    /// be read is nothing to wait for.
     async fn read_displaced(&self, inode: u64) -> Option<Queue> {
         let directory = self.directory.clone();
         match blocking(move || directory.read_displaced(inode)).await {

@@ -1,7 +1,8 @@
 //! The jobs in the cloud: status in DynamoDB, bodies in S3. The only code that names the AWS SDKs.
 //!
 //! Guarantees: an object is written before the row that makes it visible; every change of a job's row is one
-//! conditional write that can only move the job forward; a submit under a key is one transaction. Correctness rests on the table's conditions alone, not on S3's.
+//! conditional write that can only move the job forward; a submit under a key is one transaction. Correctness rests on
+//! the table's conditions alone, not on S3's.
 
 mod error;
 mod item;

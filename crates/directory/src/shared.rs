@@ -111,8 +111,8 @@ impl SharedDir {
         metadata.modified().ok().filter(|_| metadata.is_file())
     }
 
-    /// Removes the files of jobs whose week is over at `now`, and queues that were put aside as long ago; says how many.
-    /// Nothing else is touched, however old it is. What cannot be removed does not keep the rest.
+    /// Removes the files of jobs whose week is over at `now`, and queues that were put aside as long ago; says how
+    /// many. Nothing else is touched, however old it is. What cannot be removed does not keep the rest.
     pub fn prune(&self, now: DateTime<Utc>) -> Result<usize, DirectoryError> {
         let mut removed = 0;
         let mut failed = None;

@@ -15,8 +15,8 @@ const RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(10);
 const RESPONSE_STABLE: TimeDelta = TimeDelta::seconds(60);
 /// How long a displaced queue is kept after its last news: a script that had it open is through by then.
 const DISPLACED_LINGER: TimeDelta = TimeDelta::seconds(10);
-/// How long a withdrawn job must have been out of the queue before it counts as canceled: a script that had read the queue
-/// before, and wants the job, has written so by then, and the agent has seen it.
+/// How long a withdrawn job must have been out of the queue before it counts as canceled: a script that had read the
+/// queue before, and wants the job, has written so by then, and the agent has seen it.
 const WITHDRAWAL_GRACE: TimeDelta = TimeDelta::seconds(15);
 /// The most jobs that one plan asks for: what else there is to do must not wait for all of them.
 const ASKS_PER_PLAN: usize = 500;
@@ -40,8 +40,8 @@ pub struct Settings {
 pub enum Action {
     /// Take the job on its row: from here on it is this lab's.
     Take(JobId),
-    /// Ask the cloud for a job that nothing is known of: it stands open in the queue and may be over, or its request file
-    /// is there and its entry is not.
+    /// Ask the cloud for a job that nothing is known of: it stands open in the queue and may be over, or its request
+    /// file is there and its entry is not.
     Ask(JobId),
     /// Fetch the request's body and write the request file; if there is no good body, record the job as failed.
     Deliver(Job),

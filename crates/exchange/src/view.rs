@@ -150,8 +150,8 @@ impl View {
         }
     }
 
-    /// Takes in a look at a displaced queue that is new, or that somebody has written to. Where it shows nothing, earlier
-    /// news still stands.
+    /// Takes in a look at a displaced queue that is new, or that somebody has written to. Where it shows nothing,
+    /// earlier news still stands.
     pub fn see_displaced(&mut self, inode: u64, news: Option<Queue>, now: DateTime<Utc>) {
         let earlier = self.displaced.remove(&inode).and_then(|displaced| displaced.news);
         self.displaced.insert(inode, Displaced { quiet_since: now, news: news.or(earlier) });

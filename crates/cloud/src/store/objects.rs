@@ -35,18 +35,20 @@ impl std::fmt::Display for Key {
 }
 
 impl JobStore {
-    /// Fetches a request's body; `None` if it is gone. A body that is not what its row says, in size and digest, is refused.
+    /// Fetches a request's body; `None` if it is gone. A body that is not what its row says, in size and digest, is
+    /// refused.
     pub async fn read_request(&self, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {
         self.get_object(Key::Request(id), id, expected).await
     }
 
-    /// Fetches a response's body; `None` if it is gone. A body that is not what its row says, in size and digest, is refused.
+    /// Fetches a response's body; `None` if it is gone. A body that is not what its row says, in size and digest, is
+    /// refused.
     pub async fn read_response(&self, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {
         self.get_object(Key::Response(id), id, expected).await
     }
 
-    /// Opens a response's body, to be read without holding it in memory. Another size than the row's is refused here, another
-    /// digest at its end.
+    /// Opens a response's body, to be read without holding it in memory. Another size than the row's is refused here,
+    /// another digest at its end.
     pub async fn open_response(
         &self,
         id: JobId,

@@ -234,8 +234,8 @@ impl World {
         self.agent.phase = if is_quiet { Phase::AskCloud } else { Phase::Execute };
     }
 
-    /// The agent's memory as the real planner takes it. What time decides is decided by who is still at work: a file that
-    /// somebody has open is young, any other one is old.
+    /// The agent's memory as the real planner takes it. What time decides is decided by who is still at work: a file
+    /// that somebody has open is young, any other one is old.
     fn view(&self, all_delivered: bool) -> View {
         let mut view = View { last_heartbeat: Some(now()), last_prune: Some(now()), ..View::default() };
         for (&job, known) in &self.agent.known {
