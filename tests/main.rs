@@ -8,6 +8,7 @@ mod cancel;
 mod commands;
 mod definition;
 mod documents;
+mod events;
 mod histories;
 mod hostile;
 mod idempotency;

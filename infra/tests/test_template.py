@@ -255,6 +255,14 @@ class Everything(unittest.TestCase):
         for alarm in Stack().of_type("AWS::CloudWatch::Alarm").values():
             self.assertNotIn("AlarmActions", alarm, "nobody is to be told")
 
+    def test_where_nothing_is_watched_nothing_is_paid_for(self):
+        stack = Stack(Monitoring="none", AlarmEmail="lab@example.com")
+        for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard", "AWS::SNS::Topic"):
+            self.assertFalse(stack.of_type(kind))
+            self.assertTrue(self.stack.of_type(kind))
+        self.assertEqual([one["State"] for one in stack.of_type("AWS::Events::Rule").values()], ["DISABLED"])
+        self.assertEqual([one["State"] for one in self.stack.of_type("AWS::Events::Rule").values()], ["ENABLED"])
+
     def test_the_dashboard_shows_what_there_is(self):
         dashboard = json.loads(self.stack.resources["Dashboard"]["Properties"]["DashboardBody"])
         shown = next(one for one in dashboard["widgets"] if one["type"] == "alarm")["properties"]["alarms"]
