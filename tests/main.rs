@@ -8,6 +8,7 @@ mod cancel;
 mod commands;
 mod definition;
 mod documents;
+mod events;
 mod healing;
 mod histories;
 mod hostile;

@@ -1,0 +1,287 @@
+"""The transformed template: nothing public, everything logged for a time, and the API that infra/openapi.yaml describes."""
+
+import json
+import re
+import tomllib
+import unittest
+
+from stack import ACCOUNT, ROOT, Stack, document, source
+
+METHODS = ("delete", "get", "head", "options", "patch", "post", "put")
+ANY = "x-amazon-apigateway-any-method"
+EVERYBODY = "*"
+# The problem that no operation has, and so the document no example of.
+NO_SUCH_PATH = {"title": "No such path", "status": 404}
+
+
+def methods(stack):
+    """Path, method and definition of everything that the API answers."""
+    paths = stack.resources["Api"]["Properties"]["Body"]["paths"]
+    for path, item in paths.items():
+        for method, definition in item.items():
+            yield path, method, definition
+
+
+def function_of(definition):
+    """The function that a method leads to."""
+    return re.search(r"functions/arn:(\w+)/invocations", definition["x-amazon-apigateway-integration"]["uri"])[1]
+
+
+class Api(unittest.TestCase):
+    def setUp(self):
+        self.stack = Stack()
+        self.api = self.stack.resources["Api"]["Properties"]
+
+    def test_every_method_wants_a_signature(self):
+        self.assertEqual({path for path, _, _ in methods(self.stack)}, {*document()["paths"], "/{proxy+}"})
+        for path, method, definition in methods(self.stack):
+            with self.subTest(path, method=method):
+                self.assertIn(method, (*METHODS, ANY))
+                self.assertEqual(definition["security"], [{"AWS_IAM": []}])
+                self.assertNotIn("credentials", definition["x-amazon-apigateway-integration"], "the caller is not passed on")
+        scheme = self.api["Body"]["components"]["securitySchemes"]["AWS_IAM"]
+        self.assertEqual(scheme["x-amazon-apigateway-authtype"], "awsSigv4")
+
+    def test_it_has_the_documents_operations_and_answers_any_other_call(self):
+        documented = {(path, m) for path, item in document()["paths"].items() for m in item if m in METHODS}
+        self.assertEqual({(path, m) for path, m, _ in methods(self.stack) if m != ANY}, documented)
+        others = {path: function_of(definition) for path, m, definition in methods(self.stack) if m == ANY}
+        self.assertEqual(others, dict.fromkeys([*document()["paths"], "/{proxy+}"], "Status"))
+
+    def test_cargo_lambda_finds_the_same_functions(self):
+        cargo = tomllib.loads((ROOT / "Cargo.toml").read_text(encoding="utf-8"))
+        router = cargo["workspace"]["metadata"]["lambda"]["watch"]["router"]
+        deployed = {path: function_of(definition).lower() for path, m, definition in methods(self.stack) if m != ANY}
+        self.assertEqual(router, deployed)
+
+    def test_bodies_reach_the_functions_as_they_are(self):
+        self.assertEqual(self.api["Body"]["x-amazon-apigateway-binary-media-types"], ["*/*"])
+        self.assertNotIn("x-amazon-apigateway-request-validator", json.dumps(self.api["Body"]))
+
+    def test_what_the_gateway_answers_itself_is_in_the_document(self):
+        problems = {one["value"]["type"]: one["value"] for one in document()["components"]["examples"].values()
+                    if "type" in one["value"]}
+        schema = document()["components"]["schemas"]["Problem"]
+        answers = self.api["Body"]["x-amazon-apigateway-gateway-responses"]
+        self.assertLessEqual({"ACCESS_DENIED", "INVALID_SIGNATURE", "MISSING_AUTHENTICATION_TOKEN", "EXPIRED_TOKEN", "THROTTLED",
+                              "REQUEST_TOO_LARGE", "INTEGRATION_TIMEOUT", "DEFAULT_4XX", "DEFAULT_5XX"}, answers.keys())
+        for name, answer in answers.items():
+            with self.subTest(name):
+                (media_type, text), = answer["responseTemplates"].items()
+                text = text.replace("$context.error.messageString", '"reason"').replace("$context.requestId", "id")
+                body, headers = json.loads(text), answer["responseParameters"]
+                headers = {key.removeprefix("gatewayresponse.header."): value.strip("'") for key, value in headers.items()}
+                example = problems.get(body["type"], NO_SUCH_PATH)
+                self.assertEqual(media_type, "application/json", "what is taken for callers who ask for nothing else")
+                self.assertEqual(body.keys(), set(schema["required"]))
+                self.assertIn(body["type"], schema["properties"]["type"]["enum"])
+                self.assertEqual([body[key] for key in ("title", "status")], [example[key] for key in ("title", "status")])
+                self.assertEqual(body["status"], int(answer["statusCode"]))
+                self.assertEqual([body[key] for key in ("detail", "instance", "message")], ["reason", "id", "reason"])
+                expected = {"Cache-Control": "no-store", "Content-Type": "application/problem+json",
+                            "x-amzn-ErrorType": body["type"].rsplit("/", 1)[1]}
+                expected |= {"Retry-After": "5"} if body["status"] == 503 else {}
+                self.assertEqual(headers, expected)
+
+    def test_calls_are_throttled_and_logged_once(self):
+        stage = self.stack.resources["ApiStage"]["Properties"]
+        settings, = stage["MethodSettings"]
+        self.assertEqual([settings[key] for key in ("ResourcePath", "HttpMethod", "LoggingLevel", "DataTraceEnabled")],
+                         ["/*", "*", "OFF", False])
+        self.assertTrue(0 < settings["ThrottlingRateLimit"] <= settings["ThrottlingBurstLimit"])
+        self.assertEqual(stage["AccessLogSetting"]["DestinationArn"], "arn:AccessLogs")
+        log = json.loads(stage["AccessLogSetting"]["Format"])
+        self.assertLessEqual({"request_id", "caller", "source_ip", "status", "error"}, log.keys())
+        self.assertFalse(re.search(r"header|authorizer|apiKey", str(log), re.I), "nothing that a caller keeps secret")
+
+    def test_one_stage_only_which_every_change_reaches(self):
+        self.assertEqual(list(self.stack.of_type("AWS::ApiGateway::Stage")), ["ApiStage"])
+        self.assertIs(source()["Resources"]["Api"]["Properties"]["AlwaysDeploy"], True)
+
+
+class Callers(unittest.TestCase):
+    """The resource policy. Where it says nothing, a caller's own IAM policy decides."""
+
+    def policy(self, **parameters):
+        api = Stack(**parameters).resources["Api"]["Properties"]
+        return {one["Sid"]: one for one in api["Body"]["x-amazon-apigateway-policy"]["Statement"]}
+
+    def test_by_default_it_allows_nobody_anything(self):
+        self.assertEqual(self.policy().keys(), {"TlsOnly"})
+        self.assertEqual(self.policy()["TlsOnly"]["Effect"], "Deny")
+
+    def test_networks_are_a_fence_under_iam(self):
+        policy = self.policy(AllowedCidrs="203.0.113.0/24,2001:db8::/32")
+        self.assertEqual(policy.keys(), {"TlsOnly", "NetworksFence"})
+        self.assertEqual(policy["NetworksFence"]["Effect"], "Deny")
+        expected = {"NotIpAddress": {"aws:SourceIp": ["203.0.113.0/24", "2001:db8::/32"]}}
+        self.assertEqual(policy["NetworksFence"]["Condition"], expected)
+
+    def test_on_the_move_networks_let_in_this_accounts_callers_and_fence_nobody_out(self):
+        policy = self.policy(AllowedCidrs="203.0.113.0/24", CallerAuth="IAM+CIDR")
+        self.assertEqual(policy.keys(), {"TlsOnly", "NetworksGrant"})
+        expected = {"IpAddress": {"aws:SourceIp": ["203.0.113.0/24"]}, "StringEquals": {"aws:PrincipalAccount": ACCOUNT}}
+        self.assertEqual(policy["NetworksGrant"]["Condition"], expected)
+        self.assertEqual(self.policy(CallerAuth="IAM+CIDR").keys(), {"TlsOnly"}, "no network, no grant")
+
+    def test_other_accounts_are_let_in_by_name(self):
+        policy = self.policy(AllowedAccounts="111122223333,444455556666")
+        self.assertEqual(policy["OtherAccounts"]["Principal"], {"AWS": ["111122223333", "444455556666"]})
+
+    def test_nobody_is_let_in_who_is_not_named(self):
+        every = {"AllowedAccounts": "111122223333", "AllowedCidrs": "203.0.113.0/24"}
+        for caller_auth in ("IAM", "IAM+CIDR"):
+            for statement in self.policy(CallerAuth=caller_auth, **every).values():
+                if statement["Effect"] == "Allow" and statement["Principal"] == EVERYBODY:
+                    self.assertLessEqual({"IpAddress", "StringEquals"}, statement["Condition"].keys())
+                self.assertEqual((statement["Action"], statement["Resource"]), ("execute-api:Invoke", "execute-api:/*"))
+
+
+class Everything(unittest.TestCase):
+    def setUp(self):
+        self.stack = Stack(AlarmEmail="lab@example.com")
+
+    def test_only_the_api_and_the_schedule_may_call_the_functions(self):
+        for name, permission in self.stack.of_type("AWS::Lambda::Permission").items():
+            with self.subTest(name):
+                principal, caller = permission["Principal"], permission["SourceArn"]
+                is_the_api = principal == "apigateway.amazonaws.com" and f":{ACCOUNT}:Api/" in caller
+                is_the_schedule = principal == "events.amazonaws.com" and caller == "arn:StatusMeasure"
+                self.assertTrue(is_the_api or is_the_schedule, permission)
+        self.assertFalse(self.stack.of_type("AWS::Lambda::Url"))
+
+    def test_the_bucket_is_private_encrypted_and_emptied(self):
+        bucket = self.stack.resources["Bucket"]["Properties"]
+        self.assertEqual(set(bucket["PublicAccessBlockConfiguration"].values()), {True})
+        self.assertEqual(len(bucket["PublicAccessBlockConfiguration"]), 4)
+        self.assertEqual(bucket["OwnershipControls"]["Rules"], [{"ObjectOwnership": "BucketOwnerEnforced"}])
+        policy, = self.stack.of_type("AWS::S3::BucketPolicy").values()
+        self.assertEqual([(one["Sid"], one["Effect"]) for one in policy["PolicyDocument"]["Statement"]], [("TlsOnly", "Deny")])
+        rule, = bucket["LifecycleConfiguration"]["Rules"]
+        self.assertGreater(rule["ExpirationInDays"], 7, "never before the job's own end")
+        self.assertEqual(rule["AbortIncompleteMultipartUpload"], {"DaysAfterInitiation": 1})
+
+        def encryption(**parameters):
+            bucket = Stack(**parameters).resources["Bucket"]["Properties"]
+            rule, = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+            return rule["ServerSideEncryptionByDefault"]
+
+        self.assertEqual(encryption(), {"SSEAlgorithm": "AES256"})
+        key = f"arn:aws:kms:ap-northeast-1:{ACCOUNT}:key/1f6c0a52"
+        self.assertEqual(encryption(KmsKeyArn=key), {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key})
+
+    def test_the_stores_outlive_the_stack(self):
+        written = source()["Resources"]
+        for name in ("Table", "Bucket"):
+            one = self.stack.resources[name]
+            self.assertEqual({one["DeletionPolicy"], one["UpdateReplacePolicy"]}, {"Retain"})
+            self.assertEqual(self.stack.template["Resources"][name], written[name], "the transform leaves it alone")
+        table = self.stack.resources["Table"]["Properties"]
+        self.assertIs(table["DeletionProtectionEnabled"], True)
+        self.assertEqual(table["PointInTimeRecoverySpecification"], {"PointInTimeRecoveryEnabled": True})
+
+    def test_every_log_is_kept_for_a_time_only(self):
+        groups = Stack(RetentionDays=14).of_type("AWS::Logs::LogGroup")
+        self.assertEqual({one["RetentionInDays"] for one in groups.values()}, {14})
+        functions = self.stack.of_type("AWS::Lambda::Function")
+        logs = {one["LoggingConfig"]["LogGroup"] for one in functions.values()}
+        self.assertEqual(logs | {"AccessLogs"}, groups.keys())
+
+    def test_the_functions_are_as_agreed(self):
+        functions = Stack(Architecture="arm64", ReservedConcurrency=5, AllowedApis="soc,mock").of_type("AWS::Lambda::Function")
+        self.assertEqual(functions.keys(), {"Submit", "Status", "Result"})
+        for name, function in functions.items():
+            with self.subTest(name):
+                kept = {key: function[key] for key in ("Runtime", "Architectures", "MemorySize", "ReservedConcurrentExecutions")}
+                self.assertEqual(kept, {"Runtime": "provided.al2023", "Architectures": ["arm64"], "MemorySize": 512,
+                                        "ReservedConcurrentExecutions": 5})
+                self.assertLess(function["Timeout"], 29, "API Gateway gives up then")
+                self.assertEqual(function["TracingConfig"], {"Mode": "Active"})
+                self.assertEqual(function["LoggingConfig"]["LogFormat"], "JSON")
+                build = source()["Resources"][name]["Metadata"]
+                self.assertEqual(build, {"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": name.lower()}})
+        self.assertEqual(functions["Submit"]["Environment"]["Variables"]["BCRLAPI_APIS"], "soc,mock")
+        for function in self.stack.of_type("AWS::Lambda::Function").values():
+            self.assertNotIn("ReservedConcurrentExecutions", function, "none are set aside by default")
+
+    def test_every_setting_of_the_functions_is_one_that_the_code_reads(self):
+        read = set()
+        for file in (ROOT / "functions").rglob("*.rs"):
+            read |= set(re.findall(r'(?:optional|required)\("(BCRLAPI_\w+)"\)', file.read_text(encoding="utf-8")))
+        functions = self.stack.of_type("AWS::Lambda::Function")
+        given = {name for one in functions.values() for name in one["Environment"]["Variables"]}
+        self.assertEqual(given, read)
+
+    def test_every_parameter_says_what_it_is_and_what_it_may_be(self):
+        for path in ("template.yaml", "infra/client-policy.yaml"):
+            for name, one in source(path)["Parameters"].items():
+                with self.subTest(name):
+                    self.assertGreater(len(one["Description"]), 20)
+                    self.assertTrue({"AllowedPattern", "AllowedValues", "MinValue"} & one.keys())
+                    self.assertEqual("AllowedPattern" in one, "ConstraintDescription" in one)
+                    if "AllowedPattern" in one and "Default" in one:
+                        self.assertRegex(one["Default"], one["AllowedPattern"])
+        groups = source()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+        self.assertEqual({name for group in groups for name in group["Parameters"]}, source()["Parameters"].keys())
+
+    def test_patterns_take_what_is_right_and_nothing_else(self):
+        for name, right, wrong in [
+            ("AllowedApis", ["*", "soc", "soc,soh-2"], ["", "soc, soh", "soc,", "a/b", "*,soc", "-a"]),
+            ("AllowedAccounts", ["", "123456789012", "123456789012,111122223333"], ["12345", "1,2", "arn:aws:iam::123456789012:root", "*"]),
+            ("AllowedCidrs", ["", "203.0.113.0/24", "203.0.113.0/24,2001:db8::/32"], ["203.0.113.7", "0.0.0.0", "example.com/24"]),
+            ("QueueLimit", ["", "1", "10000"], ["0", "-1", "many"]),
+            ("KmsKeyArn", ["", "arn:aws:kms:ap-northeast-1:123456789012:key/1f6c"], ["alias/x", "*"]),
+            ("AlarmEmail", ["", "lab@example.com"], ["lab", "a@b c@d"]),
+            ("StageName", ["prod"], ["", "a/b", "a-b"]),
+        ]:
+            pattern = source()["Parameters"][name]["AllowedPattern"]
+            for value in right:
+                self.assertRegex(value, pattern, name)
+            for value in wrong:
+                self.assertNotRegex(value, pattern, name)
+
+    def test_alarms_have_a_runbook_and_reach_somebody(self):
+        alarms = self.stack.of_type("AWS::CloudWatch::Alarm")
+        self.assertEqual(alarms.keys(), {"FunctionErrors", "FunctionThrottles", "QueueAge", "LabSilent"})
+        for name, alarm in alarms.items():
+            with self.subTest(name):
+                self.assertEqual(alarm["AlarmName"], f"bcrlapi-{name}")
+                self.assertIn(f"docs/operations.md, {name}", alarm["AlarmDescription"])
+                self.assertEqual((alarm["AlarmActions"], alarm["OKActions"]), (["AlarmTopic"], ["AlarmTopic"]))
+                watched = [one["MetricStat"]["Metric"] for one in alarm.get("Metrics", []) if "MetricStat" in one] or [alarm]
+                dimensions = [one["Dimensions"] for one in watched]
+                wanted = [[{"Name": "FunctionName", "Value": function}] for function in ("Submit", "Status", "Result")]
+                self.assertEqual(dimensions, wanted if name.startswith("Function") else [[{"Name": "Table", "Value": "Table"}]])
+        for alarm in Stack().of_type("AWS::CloudWatch::Alarm").values():
+            self.assertNotIn("AlarmActions", alarm, "nobody is to be told")
+
+    def test_where_nothing_is_watched_nothing_is_paid_for(self):
+        stack = Stack(Monitoring="none", AlarmEmail="lab@example.com")
+        for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard", "AWS::SNS::Topic"):
+            self.assertFalse(stack.of_type(kind))
+            self.assertTrue(self.stack.of_type(kind))
+        self.assertEqual([one["State"] for one in stack.of_type("AWS::Events::Rule").values()], ["DISABLED"])
+        self.assertEqual([one["State"] for one in self.stack.of_type("AWS::Events::Rule").values()], ["ENABLED"])
+
+    def test_the_dashboard_shows_what_there_is(self):
+        dashboard = json.loads(self.stack.resources["Dashboard"]["Properties"]["DashboardBody"])
+        shown = next(one for one in dashboard["widgets"] if one["type"] == "alarm")["properties"]["alarms"]
+        self.assertEqual({f"arn:{name}" for name in self.stack.of_type("AWS::CloudWatch::Alarm")}, set(shown))
+
+    def test_the_schedule_asks_for_the_lab(self):
+        rule, = self.stack.of_type("AWS::Events::Rule").values()
+        target, = rule["Targets"]
+        event = json.loads(target["Input"])
+        self.assertEqual((target["Arn"], event["httpMethod"], event["requestContext"]["resourcePath"]),
+                         ("arn:Status", "GET", "/v1/lab"))
+        self.assertTrue(event["requestContext"]["identity"]["caller"], "the functions answer nobody else")
+
+    def test_outputs_say_what_they_are_for(self):
+        self.assertEqual(self.stack.outputs["ApiUrl"], "https://Api.execute-api.ap-northeast-1.amazonaws.com/prod")
+        self.assertLessEqual({"ApiUrl", "TableName", "BucketName", "AgentPolicyArn", "ClientPolicyArn"}, self.stack.outputs.keys())
+        for name, output in source()["Outputs"].items():
+            self.assertTrue(output["Description"], name)
+
+
+if __name__ == "__main__":
+    unittest.main()
