@@ -1,4 +1,5 @@
-//! Whoever is woken by an alarm finds out what to do, and what watches the system asks for what there is.
+//! Whoever is woken by an alarm finds out what to do, and what watches the system asks for what there is: `docs/operations.md`
+//! beside the template, the alerts, the dashboard and the agent.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,6 +26,12 @@ fn alarms() -> Vec<String> {
     let resources = template["Resources"].as_mapping().unwrap().iter();
     let alarms = resources.filter(|(_, resource)| resource["Type"] == "AWS::CloudWatch::Alarm");
     alarms.map(|(name, _)| name.as_str().unwrap().to_owned()).collect()
+}
+
+/// The names in a chapter of the template.
+fn template_names(chapter: &str) -> Vec<String> {
+    let template: Value = serde_norway::from_str(TEMPLATE).unwrap();
+    template[chapter].as_mapping().unwrap().keys().map(|name| name.as_str().unwrap().to_owned()).collect()
 }
 
 /// The names and texts of the runbooks.
@@ -58,6 +65,15 @@ fn every_alert_and_every_alarm_has_a_runbook_and_every_runbook_an_alert_or_alarm
     let wanted: BTreeSet<_> = names.chain(alarms()).collect();
     let there: BTreeSet<_> = runbooks().into_iter().map(|(name, _)| name.to_owned()).collect();
     assert_eq!(there, wanted);
+}
+
+#[test]
+fn every_parameter_and_every_output_of_the_template_is_explained() {
+    let (_, chapter) = OPERATIONS.split_once("\n## Parameters\n").unwrap();
+    let chapter = chapter.split("\n## ").next().unwrap();
+    let names = ["Parameters", "Outputs"].into_iter().flat_map(template_names);
+    let unexplained: Vec<_> = names.filter(|name| !chapter.contains(&format!("`{name}`"))).collect();
+    assert_eq!(unexplained, Vec::<String>::new());
 }
 
 #[test]
