@@ -18,6 +18,7 @@ mod openapi;
 mod owners;
 mod reading;
 mod rounds;
+mod runbooks;
 mod signature;
 mod store;
 mod wire;
