@@ -3,7 +3,7 @@ use std::fmt;
 use bcrlapi_domain::{Job, JobId, Outcome, State};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
-use crate::view::{Displaced, LabJob, QueueSeen, View};
+use crate::view::{Displaced, LabJob, QueueSeen, View, Workload};
 use crate::{Entry, Queue};
 
 /// How long a file that cannot be read may be one that somebody is just writing.
@@ -87,12 +87,7 @@ pub enum Action {
     /// Record the job as done and lost: nothing was heard of its program for too long.
     Lose(JobId),
     /// Tell the cloud that this lab is alive, and how much it has to do.
-    Heartbeat {
-        /// Jobs that wait here.
-        pending: u64,
-        /// Jobs that run here.
-        processing: u64,
-    },
+    Heartbeat(Workload),
 }
 
 /// What is to be done, given all that was seen. Level-triggered: it looks at how things are, not at what happened,
@@ -142,8 +137,7 @@ pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> 
     let over = view.displaced.iter().filter(|(_, displaced)| is_over(displaced));
     actions.extend(over.map(|(&inode, _)| Action::Discard { inode }));
     if view.last_heartbeat.is_none_or(|last| now - last >= HEARTBEAT_INTERVAL) {
-        let (pending, processing) = view.open_counts();
-        actions.push(Action::Heartbeat { pending, processing });
+        actions.push(Action::Heartbeat(view.workload()));
     }
     actions
 }
@@ -273,7 +267,7 @@ impl fmt::Display for Action {
             Self::Fail { id, .. } => write!(f, "fail {id}"),
             Self::Cancel(id) => write!(f, "cancel {id}"),
             Self::Lose(id) => write!(f, "lose {id}"),
-            Self::Heartbeat { .. } => f.write_str("heartbeat"),
+            Self::Heartbeat(_) => f.write_str("heartbeat"),
         }
     }
 }
