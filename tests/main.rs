@@ -12,6 +12,7 @@ mod histories;
 mod hostile;
 mod idempotency;
 mod lab;
+mod metrics;
 mod openapi;
 mod owners;
 mod reading;

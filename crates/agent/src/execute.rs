@@ -88,10 +88,11 @@ impl Agent {
     /// Takes the effect into the view; says whether another plan may come of it.
     pub(crate) fn apply(&mut self, effect: Effect) -> bool {
         match effect {
-            Effect::Learned(job) => self.view.learn(job),
+            Effect::Learned(job) => self.learn(job),
             Effect::IsForeign(id) => drop(self.view.foreign.insert(id)),
             Effect::Forgotten(id) => self.view.forget(id),
             Effect::Delivered(id) => {
+                self.metrics.has_delivered();
                 if let Some(known) = self.view.jobs.get_mut(&id) {
                     known.has_request = true;
                 }

@@ -8,6 +8,7 @@ mod backoff;
 mod error;
 mod execute;
 mod measure;
+mod metrics;
 mod observe;
 mod response;
 mod resync;

@@ -1,6 +1,7 @@
 //! The `bcrlapi-agent` command.
 
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -66,7 +67,7 @@ struct Place {
     utc_offset: FixedOffset,
 }
 
-/// How often it looks, and how long it waits.
+/// How often it looks, how long it waits, and who may see that it does.
 #[derive(Debug, clap::Args)]
 struct Pace {
     /// The pause between two looks for new jobs.
@@ -75,6 +76,10 @@ struct Pace {
     /// Give up a job as lost once it has been processing for so long, as in 6h; without this it may run for ever.
     #[arg(long, env = "BCRLAPI_LOST_AFTER", value_name = "TIME", value_parser = parse_lost_after)]
     lost_after: Option<TimeDelta>,
+    /// Serve metrics for Prometheus at http://ADDRESS/metrics, as in 127.0.0.1:9464. Anybody who reaches the address may
+    /// read them, so keep to loopback or to a network of your own.
+    #[arg(long, env = "BCRLAPI_METRICS", value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -117,7 +122,7 @@ async fn resync(place: Place) -> anyhow::Result<()> {
 impl Place {
     fn config(&self, pace: &Pace) -> Config {
         let (shared, utc_offset) = (self.shared.clone(), self.utc_offset);
-        Config { shared, poll: pace.poll, utc_offset, lost_after: pace.lost_after }
+        Config { shared, poll: pace.poll, utc_offset, metrics: pace.metrics, lost_after: pace.lost_after }
     }
 
     async fn store(&self) -> JobStore {
