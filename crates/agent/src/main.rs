@@ -126,7 +126,7 @@ impl Place {
     }
 
     async fn store(&self) -> JobStore {
-        JobStore::from_env(&self.table, &self.bucket).await
+        JobStore::from_lab_env(&self.table, &self.bucket).await
     }
 }
 
