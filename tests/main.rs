@@ -5,6 +5,7 @@ mod api;
 mod architecture;
 mod bad_input;
 mod cancel;
+mod check;
 mod commands;
 mod definition;
 mod documents;

@@ -79,6 +79,11 @@ impl JobStore {
         &self.table
     }
 
+    /// The bucket's name.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
     /// Opens the store of a local stack, whatever the environment says. Nothing is sent yet.
     pub async fn at_endpoints(endpoints: &LocalEndpoints, table: &str, bucket: &str) -> Self {
         let LocalEndpoints { dynamodb_url, s3_url, region, access_key_id, secret_access_key } = endpoints;

@@ -77,6 +77,7 @@ impl RefusalKind {
                 | "InvalidToken"
                 | "SignatureDoesNotMatch"
                 | "MissingAuthenticationTokenException"
+                | "NotSignedUp"
                 | "UnrecognizedClientException",
             ) => Self::Credentials,
             Some("AccessDenied" | "AccessDeniedException" | "AllAccessDisabled") => Self::Permission,
