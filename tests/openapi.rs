@@ -204,7 +204,13 @@ fn the_clients_types_fit_the_schemas_field_by_field() {
         links: links.clone(),
     };
     let list = JobList { jobs: vec![job.clone()], next_cursor: Some("A".repeat(32)) };
-    let lab = LabState { state: LabPresence::Online, last_sync: Some(date), pending: 1, processing: u64::MAX >> 1 };
+    let lab = LabState {
+        state: LabPresence::Online,
+        last_sync: Some(date),
+        pending: 1,
+        processing: u64::MAX >> 1,
+        waiting_since: Some(date),
+    };
     let content_digest = content_digest::render(&digest);
     let result_link = ResultLink { url: link.clone(), expires_at: date, size: 2, content_digest };
     let problem = bcrlapi_api::Problem {

@@ -5,9 +5,11 @@
 
 mod agent;
 mod backoff;
+mod check;
 mod error;
 mod execute;
 mod measure;
+mod metrics;
 mod observe;
 mod response;
 mod resync;
@@ -16,6 +18,7 @@ mod taken_in;
 mod wake;
 
 pub use agent::{Agent, Clock, Look};
+pub use check::{Finding, Verdict, check};
 pub use error::AgentError;
 pub use resync::{Resynced, resync};
 pub use run::{Config, run};

@@ -80,7 +80,7 @@ impl Agent {
         let rows: Vec<_> = stream::iter(in_doubt).map(read).buffer_unordered(PARALLEL_READS).collect().await;
         for (id, row) in rows {
             match row {
-                Ok(Some(job)) => self.view.learn(job),
+                Ok(Some(job)) => self.learn(job),
                 Ok(None) => self.view.forget(id),
                 Err(error @ StoreError::Damaged { .. }) => tracing::error!(%error, "leaving out a job"),
                 Err(error) => return Err(error.into()),

@@ -3,7 +3,7 @@ use std::fmt;
 use bcrlapi_domain::{Job, JobId, Outcome, State};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
-use crate::view::{Displaced, LabJob, QueueSeen, View};
+use crate::view::{Displaced, LabJob, QueueSeen, View, Workload};
 use crate::{Entry, Queue};
 
 /// How long a file that cannot be read may be one that somebody is just writing.
@@ -87,12 +87,7 @@ pub enum Action {
     /// Record the job as done and lost: nothing was heard of its program for too long.
     Lose(JobId),
     /// Tell the cloud that this lab is alive, and how much it has to do.
-    Heartbeat {
-        /// Jobs that wait here.
-        pending: u64,
-        /// Jobs that run here.
-        processing: u64,
-    },
+    Heartbeat(Workload),
 }
 
 /// What is to be done, given all that was seen. Level-triggered: it looks at how things are, not at what happened,
@@ -142,8 +137,7 @@ pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> 
     let over = view.displaced.iter().filter(|(_, displaced)| is_over(displaced));
     actions.extend(over.map(|(&inode, _)| Action::Discard { inode }));
     if view.last_heartbeat.is_none_or(|last| now - last >= HEARTBEAT_INTERVAL) {
-        let (pending, processing) = view.open_counts();
-        actions.push(Action::Heartbeat { pending, processing });
+        actions.push(Action::Heartbeat(view.workload()));
     }
     actions
 }
@@ -250,6 +244,44 @@ fn report(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>)
 }
 
 impl Action {
+    /// Every name there is.
+    pub const NAMES: [&str; 14] = [
+        "ask",
+        "cancel",
+        "deliver",
+        "discard",
+        "fail",
+        "heartbeat",
+        "lose",
+        "prune",
+        "publish",
+        "quarantine",
+        "report",
+        "restore",
+        "return",
+        "take",
+    ];
+
+    /// Which kind of step it is: one word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Take(_) => "take",
+            Self::Ask(_) => "ask",
+            Self::Deliver(_) => "deliver",
+            Self::Publish(_) => "publish",
+            Self::Discard { .. } => "discard",
+            Self::Restore(_) => "restore",
+            Self::Prune => "prune",
+            Self::Quarantine => "quarantine",
+            Self::Report { .. } => "report",
+            Self::Return { .. } => "return",
+            Self::Fail { .. } => "fail",
+            Self::Cancel(_) => "cancel",
+            Self::Lose(_) => "lose",
+            Self::Heartbeat(_) => "heartbeat",
+        }
+    }
+
     /// Whether it brings something back that the lab has lost.
     pub fn brings_back(&self) -> bool {
         matches!(self, Self::Ask(_) | Self::Deliver(_) | Self::Restore(_) | Self::Publish(_))
@@ -259,21 +291,19 @@ impl Action {
 /// The action's name and what it is about, for logs.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
         match self {
-            Self::Take(id) => write!(f, "take {id}"),
-            Self::Ask(id) => write!(f, "ask for {id}"),
-            Self::Deliver(job) => write!(f, "deliver {}", job.id),
-            Self::Publish(_) => f.write_str("publish status.json"),
-            Self::Discard { inode } => write!(f, "discard displaced queue {inode}"),
-            Self::Restore(job) => write!(f, "restore the response of {}", job.id),
-            Self::Prune => f.write_str("prune"),
-            Self::Quarantine => f.write_str("quarantine status.json"),
-            Self::Report { id, .. } => write!(f, "report {id}"),
-            Self::Return { id, .. } => write!(f, "return {id}"),
-            Self::Fail { id, .. } => write!(f, "fail {id}"),
-            Self::Cancel(id) => write!(f, "cancel {id}"),
-            Self::Lose(id) => write!(f, "lose {id}"),
-            Self::Heartbeat { .. } => f.write_str("heartbeat"),
+            Self::Take(id)
+            | Self::Ask(id)
+            | Self::Cancel(id)
+            | Self::Lose(id)
+            | Self::Report { id, .. }
+            | Self::Return { id, .. }
+            | Self::Fail { id, .. } => write!(f, " {id}"),
+            Self::Deliver(job) | Self::Restore(job) => write!(f, " {}", job.id),
+            Self::Discard { inode } => write!(f, " displaced queue {inode}"),
+            Self::Publish(_) | Self::Quarantine => f.write_str(" status.json"),
+            Self::Prune | Self::Heartbeat(_) => Ok(()),
         }
     }
 }

@@ -53,6 +53,17 @@ pub struct ResponseSeen {
     pub quiet_since: DateTime<Utc>,
 }
 
+/// How much the lab has to do, as the cloud last said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Jobs that wait.
+    pub pending: u64,
+    /// Jobs that run.
+    pub processing: u64,
+    /// Since when the one that waits longest does; `None` where none waits.
+    pub waiting_since: Option<DateTime<Utc>>,
+}
+
 /// What a look at status.json gave.
 #[derive(Debug, Default)]
 pub enum QueueSeen {
@@ -164,9 +175,13 @@ impl View {
         }
     }
 
-    /// How many of the lab's jobs are pending and how many processing, as the cloud last said.
-    pub fn open_counts(&self) -> (u64, u64) {
-        let count = |state| self.jobs.values().filter(|known| known.job.state == state).count() as u64;
-        (count(State::Pending), count(State::Processing))
+    /// How much the lab has to do, as the cloud last said.
+    pub fn workload(&self) -> Workload {
+        let ids_in = |state| self.jobs.iter().filter(move |(_, known)| known.job.state == state).map(|(id, _)| *id);
+        Workload {
+            pending: ids_in(State::Pending).count() as u64,
+            processing: ids_in(State::Processing).count() as u64,
+            waiting_since: ids_in(State::Pending).next().map(JobId::request_date),
+        }
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
-use bcrlapi_exchange::{Action, Entry, Queue, QueueSeen, Settings, View, plan, render_request};
+use bcrlapi_exchange::{Action, Entry, Queue, QueueSeen, Settings, View, Workload, plan, render_request};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
 fn now() -> DateTime<Utc> {
@@ -267,7 +267,7 @@ fn a_job_that_stays_in_processing_is_given_up_if_the_lab_says_when() {
     let after = |view: &View, hours| {
         let settings = Settings { lost_after: Some(TimeDelta::hours(2)), ..SETTINGS };
         let planned = plan(view, settings, now() + TimeDelta::hours(hours));
-        planned.into_iter().find(|action| !matches!(action, Action::Heartbeat { .. }))
+        planned.into_iter().find(|action| !matches!(action, Action::Heartbeat(_)))
     };
     assert_eq!(after(&view, 1), None);
     assert_eq!(after(&view, 2), Some(Action::Lose(id(1))));
@@ -351,10 +351,17 @@ fn once_a_day_what_has_expired_is_removed_entries_first() {
 
 #[test]
 fn a_heartbeat_counts_what_is_open() {
-    let mut view =
-        lab(&[(1, State::Pending, PENDING), (2, State::Processing, PROCESSING), (3, State::Processing, PROCESSING)]);
+    let mut view = lab(&[
+        (1, State::Processing, PROCESSING),
+        (2, State::Pending, PENDING),
+        (3, State::Pending, PENDING),
+        (4, State::Processing, PROCESSING),
+        (5, State::Processing, PROCESSING),
+    ]);
     view.last_heartbeat = Some(now() - TimeDelta::seconds(60));
-    assert_eq!(actions(&view), [Action::Heartbeat { pending: 1, processing: 2 }]);
+    let workload = Workload { pending: 2, processing: 3, waiting_since: Some(id(2).request_date()) };
+    assert_eq!(actions(&view), [Action::Heartbeat(workload)]);
+    assert_eq!(View::default().workload(), Workload::default(), "nothing waits");
 }
 
 #[test]

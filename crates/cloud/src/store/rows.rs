@@ -35,6 +35,14 @@ impl JobStore {
         Ok(page.items().iter().filter_map(item::to_id).collect())
     }
 
+    /// The job that has been in the inbox for longest: the lab has not taken it, or its caller wants it back. Eventually
+    /// consistent, as the inbox. Costs half a read unit.
+    pub async fn oldest_in_inbox(&self, now: DateTime<Utc>) -> Result<Option<JobId>, StoreError> {
+        let oldest = self.query_inbox(INBOX_NEW, now).limit(1).send().await;
+        let oldest = oldest.map_err(StoreError::unavailable("look into the inbox"))?;
+        Ok(oldest.items().first().and_then(item::to_id))
+    }
+
     /// All jobs that the lab has taken and not finished and that have not expired, but for those in the inbox.
     /// Eventually consistent, as the inbox.
     pub async fn taken_jobs(&self, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {

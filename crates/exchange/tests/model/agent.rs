@@ -221,11 +221,7 @@ impl World {
                     self.agent.publishing = Some(Publishing::Planned(to_small(&queue)));
                     continue;
                 }
-                Action::Fail { .. }
-                | Action::Lose(_)
-                | Action::Restore(_)
-                | Action::Prune
-                | Action::Heartbeat { .. } => {
+                Action::Fail { .. } | Action::Lose(_) | Action::Restore(_) | Action::Prune | Action::Heartbeat(_) => {
                     unreachable!("no program of this world fails, and it is young")
                 }
             });
