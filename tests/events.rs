@@ -58,8 +58,8 @@ async fn a_submitted_event_is_a_job_of_its_caller() {
     let system = System::start().await;
     let event = fs::read_to_string(in_repository("events/submit-202.json")).unwrap();
     let uuid = json(&answer(&system, "submit", &event).await)["uuid"].clone();
-    let listed = answer(&system, "status", &fs::read_to_string(in_repository("events/status-200-list.json")).unwrap());
-    assert_eq!(json(&listed.await)["jobs"][0]["uuid"], uuid);
+    let list = fs::read_to_string(in_repository("events/status-200-list.json")).unwrap();
+    assert_eq!(json(&answer(&system, "status", &list).await)["jobs"][0]["uuid"], uuid);
 }
 
 #[tokio::test(flavor = "multi_thread")]
