@@ -97,8 +97,8 @@ mod tests {
         run.args(["--exact", "--ignored", &format!("credentials::tests::{test}")]).env_clear();
         run.env("HOME", "/nowhere").env("AWS_REGION", "ap-northeast-1").env("PATH", env::var("PATH").unwrap());
         let output = run.env(variable, file).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
     }
 
     #[test]

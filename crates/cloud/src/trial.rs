@@ -43,8 +43,8 @@ pub enum RefusalKind {
     Other,
 }
 
-impl Refusal {
-    pub(crate) fn of<E: ProvideErrorMetadata + Error + 'static>(error: SdkError<E>) -> Self {
+impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E>> for Refusal {
+    fn from(error: SdkError<E>) -> Self {
         let kind = match &error {
             SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => RefusalKind::Unreachable,
             SdkError::ServiceError(refused) => {

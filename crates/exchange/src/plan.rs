@@ -293,8 +293,13 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match self {
-            Self::Take(id) | Self::Ask(id) | Self::Cancel(id) | Self::Lose(id) => write!(f, " {id}"),
-            Self::Report { id, .. } | Self::Return { id, .. } | Self::Fail { id, .. } => write!(f, " {id}"),
+            Self::Take(id)
+            | Self::Ask(id)
+            | Self::Cancel(id)
+            | Self::Lose(id)
+            | Self::Report { id, .. }
+            | Self::Return { id, .. }
+            | Self::Fail { id, .. } => write!(f, " {id}"),
             Self::Deliver(job) | Self::Restore(job) => write!(f, " {}", job.id),
             Self::Discard { inode } => write!(f, " displaced queue {inode}"),
             Self::Publish(_) | Self::Quarantine => f.write_str(" status.json"),
