@@ -11,7 +11,7 @@ use bcrlapi_tests::{Process, System};
 use chrono::Utc;
 use serde_json::json;
 
-type Samples = BTreeMap<String, f64>;
+type Samples = BTreeMap<String, i64>;
 
 /// Where the agent says that it serves its metrics.
 async fn url(agent: &Process) -> String {
@@ -38,8 +38,8 @@ async fn scrape(url: &str) -> Samples {
 }
 
 /// Scrapes until a value is this.
-async fn reaches(url: &str, name: &str, value: f64) -> Samples {
-    let look = async || Some(scrape(url).await).filter(|samples| samples[name].total_cmp(&value).is_eq());
+async fn reaches(url: &str, name: &str, value: i64) -> Samples {
+    let look = async || Some(scrape(url).await).filter(|samples| samples[name] == value);
     until(&format!("{name} to be {value}"), look).await.unwrap()
 }
 
@@ -49,30 +49,24 @@ async fn a_job_passes_through_the_metrics() {
     let started = Utc::now();
     let agent = system.start_agent_with(&[("BCRLAPI_METRICS", "127.0.0.1:0")]);
     let url = url(&agent).await;
-    let looked = async || {
-        let last = scrape(&url).await["last_look_timestamp_seconds"];
-        (last >= 1.0).then_some(last)
-    };
-    #[expect(clippy::cast_precision_loss, reason = "53 bits hold the seconds of this age")]
-    let started = started.timestamp() as f64;
-    assert!(until("a first look", looked).await.unwrap() >= started);
+    let looked = async || Some(scrape(&url).await["last_look_timestamp_seconds"]).filter(|last| *last > 0);
+    assert!(until("a first look", looked).await.unwrap() >= started.timestamp());
     let idle = scrape(&url).await;
-    assert_eq!((idle["jobs{status=\"pending\"}"], idle["oldest_pending_age_seconds"]), (0.0, 0.0));
+    assert_eq!((idle["jobs{status=\"pending\"}"], idle["oldest_pending_age_seconds"]), (0, 0));
 
     let job = system.submit("mock", &json!({"gate": "open"})).await;
-    reaches(&url, "jobs{status=\"pending\"}", 1.0).await;
-    reaches(&url, "jobs_delivered_total", 1.0).await;
-    reaches(&url, "oldest_pending_age_seconds", 1.0).await;
+    reaches(&url, "jobs{status=\"pending\"}", 1).await;
+    reaches(&url, "jobs_delivered_total", 1).await;
+    reaches(&url, "oldest_pending_age_seconds", 1).await;
     let _worker = system.start_worker();
-    let running = reaches(&url, "jobs{status=\"processing\"}", 1.0).await;
-    assert_eq!((running["jobs{status=\"pending\"}"], running["oldest_pending_age_seconds"]), (0.0, 0.0));
+    let running = reaches(&url, "jobs{status=\"processing\"}", 1).await;
+    assert_eq!((running["jobs{status=\"pending\"}"], running["oldest_pending_age_seconds"]), (0, 0));
     fs::write(system.path("open"), "").unwrap();
     assert!(system.reached(job.uuid, Status::Done).await.has_succeeded());
-    let done = reaches(&url, "jobs_finished_total{outcome=\"succeeded\"}", 1.0).await;
-    assert_eq!(done["jobs{status=\"processing\"}"], 0.0);
-    #[expect(clippy::cast_precision_loss, reason = "a small result")]
-    let size_bytes = system.result(job.uuid).await.len() as f64;
-    assert_eq!(done["uploaded_bytes_total"], size_bytes);
+    let done = reaches(&url, "jobs_finished_total{outcome=\"succeeded\"}", 1).await;
+    assert_eq!(done["jobs{status=\"processing\"}"], 0);
+    let result = system.result(job.uuid).await;
+    assert_eq!(usize::try_from(done["uploaded_bytes_total"]), Ok(result.len()));
     assert!(done.keys().all(|name| !name.contains(&job.uuid.to_string())), "no job is named");
 }
 
@@ -84,12 +78,12 @@ async fn what_goes_wrong_shows_in_the_metrics() {
     fs::create_dir_all(&in_the_way).unwrap();
     let agent = system.start_agent_with(&[("BCRLAPI_METRICS", "127.0.0.1:0")]);
     let url = url(&agent).await;
-    let failed = async || Some(scrape(&url).await).filter(|samples| samples["failures_total{step=\"deliver\"}"] >= 1.0);
+    let failed = async || Some(scrape(&url).await).filter(|samples| samples["failures_total{step=\"deliver\"}"] >= 1);
     until("the failure", failed).await.unwrap();
     fs::write(system.shared(layout::STATUS), "{\"jobs\": [").unwrap();
-    reaches(&url, "queue_broken", 1.0).await;
+    reaches(&url, "queue_broken", 1).await;
     fs::write(system.shared(layout::STATUS), "{\"jobs\": []}").unwrap();
-    reaches(&url, "queue_broken", 0.0).await;
+    reaches(&url, "queue_broken", 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,7 +96,7 @@ struct Pace {
     /// Give up a job as lost once it has been processing for so long, as in 6h; without this it may run for ever.
     #[arg(long, env = "BCRLAPI_LOST_AFTER", value_name = "TIME", value_parser = parse_lost_after)]
     lost_after: Option<TimeDelta>,
-    /// Serve metrics for Prometheus at http://ADDRESS/metrics, as in 127.0.0.1:9464. Anybody who reaches the address may
+    /// Serve metrics for Prometheus at this address, under /metrics, as in 127.0.0.1:9464. Anybody who reaches the address may
     /// read them, so keep to loopback or to a network of your own.
     #[arg(long, env = "BCRLAPI_METRICS", value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
