@@ -62,6 +62,7 @@ impl fmt::Display for Finding {
 pub async fn check(shared: &Path, store: &JobStore) -> Vec<Finding> {
     let shared = shared.to_owned();
     let in_lab = tokio::task::spawn_blocking(move || directory::check(&shared));
-    let (in_lab, in_cloud) = tokio::join!(in_lab, cloud::check(store));
+    // So many calls are too much for a stack.
+    let (in_lab, in_cloud) = tokio::join!(in_lab, Box::pin(cloud::check(store)));
     in_lab.expect("a look at files does not panic").into_iter().chain(in_cloud).collect()
 }

@@ -41,8 +41,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Bring back what the shared directory has lost: requests, responses and entries of the last week. Stop the agent
-    /// first.
+    /// Bring back what the shared directory has lost: requests, responses and entries of the last week. Stop the agent first.
     Resync(Place),
     /// Try everything that the agent needs, change nothing, and say what is to be mended.
     #[command(after_help = CHECK_HELP)]
@@ -97,7 +96,7 @@ struct Pace {
     /// Give up a job as lost once it has been processing for so long, as in 6h; without this it may run for ever.
     #[arg(long, env = "BCRLAPI_LOST_AFTER", value_name = "TIME", value_parser = parse_lost_after)]
     lost_after: Option<TimeDelta>,
-    /// Serve metrics for Prometheus at `http://ADDRESS/metrics`, as in 127.0.0.1:9464. Anybody who reaches the address may
+    /// Serve metrics for Prometheus at this address, under /metrics, as in 127.0.0.1:9464. Anybody who reaches the address may
     /// read them, so keep to loopback or to a network of your own.
     #[arg(long, env = "BCRLAPI_METRICS", value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
@@ -139,8 +138,7 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn check(place: Place) -> anyhow::Result<ExitCode> {
-    // Its future is large: it holds that of every call to AWS.
-    let findings = Box::pin(bcrlapi_agent::check(&place.shared, &place.store().await)).await;
+    let findings = bcrlapi_agent::check(&place.shared, &place.store().await).await;
     for finding in &findings {
         writeln!(io::stdout(), "{finding}")?;
     }

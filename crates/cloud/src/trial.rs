@@ -43,9 +43,9 @@ pub enum RefusalKind {
     Other,
 }
 
-impl Refusal {
-    pub(crate) fn of<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> Self {
-        let kind = match error {
+impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E>> for Refusal {
+    fn from(error: SdkError<E>) -> Self {
+        let kind = match &error {
             SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => RefusalKind::Unreachable,
             SdkError::ServiceError(refused) => {
                 let status = refused.raw().status().as_u16();
@@ -53,7 +53,7 @@ impl Refusal {
             }
             _ => RefusalKind::Other,
         };
-        Self { kind, words: chain(error) }
+        Self { kind, words: chain(&error) }
     }
 }
 

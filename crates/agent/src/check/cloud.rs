@@ -136,12 +136,11 @@ fn permissions(calls: &[Tried], of_resync: &[Tried]) -> Finding {
             format!("{name}: {refusal}; run this again, and if it stays, ask your AWS admin"),
         );
     }
-    let failing = names(of_resync, |_| true);
-    if !failing.is_empty() {
-        let calls = failing.join(", ");
-        return Finding::warn(PERMISSIONS, format!("a resync would fail, for want of {calls}; {ATTACH}"));
+    let text = format!("all {} calls that a serving agent makes", calls.len());
+    if names(of_resync, |_| true).is_empty() {
+        return Finding::ok(PERMISSIONS, format!("{text}, and those of a resync"));
     }
-    Finding::ok(PERMISSIONS, format!("all {} calls that an agent makes", calls.len() + of_resync.len()))
+    Finding::ok(PERMISSIONS, format!("{text}; a resync needs the output ResyncPolicyArn too"))
 }
 
 /// The calls that were refused so.
@@ -193,8 +192,8 @@ mod tests {
         assert_eq!(finding.verdict, Verdict::Fail);
         assert!(finding.text.contains("may not a:Put;"), "{}", finding.text);
         let finding = permissions(&calls[..1], &scan);
-        assert_eq!(finding.verdict, Verdict::Warn);
-        assert!(finding.text.contains("a:Scan"), "{}", finding.text);
+        assert_eq!(finding.verdict, Verdict::Ok, "an agent that serves has no need of it");
+        assert!(finding.text.contains("ResyncPolicyArn"), "{}", finding.text);
         assert_eq!(permissions(&[("a:Get", refused(RefusalKind::Other))], &[]).verdict, Verdict::Fail);
         assert_eq!(permissions(&calls[..1], &[]).verdict, Verdict::Ok);
     }

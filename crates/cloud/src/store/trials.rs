@@ -36,13 +36,13 @@ impl Trial<'_> {
     /// Asks the table's inbox, as every look does.
     pub async fn table(&self) -> Result<(), Refusal> {
         let query = self.store.query_inbox(INBOX_NEW, Utc::now()).limit(1).customize();
-        query.interceptor(self.skew.clone()).send().await.map(drop).map_err(|error| Refusal::of(&error))
+        query.interceptor(self.skew.clone()).send().await.map(drop).map_err(Refusal::from)
     }
 
     /// Asks the bucket for what it holds, at most one name: who may not ask so is not told either that an object is gone.
     pub async fn bucket(&self) -> Result<(), Refusal> {
         let list = self.store.s3.list_objects_v2().bucket(&self.store.bucket).max_keys(1).customize();
-        list.interceptor(self.skew.clone()).send().await.map(drop).map_err(|error| Refusal::of(&error))
+        list.interceptor(self.skew.clone()).send().await.map(drop).map_err(Refusal::from)
     }
 
     /// All other calls of an agent that serves.
@@ -57,7 +57,7 @@ impl Trial<'_> {
     pub async fn calls_of_resync(&self) -> Vec<Tried> {
         let scan = self.store.dynamodb.scan().table_name(&self.store.table).limit(1).send();
         let (scan, get) = tokio::join!(scan, self.get_object(Key::Response(self.nobodys)));
-        vec![("dynamodb:Scan", scan.map(drop).map_err(|error| Refusal::of(&error))), get]
+        vec![("dynamodb:Scan", scan.map(drop).map_err(Refusal::from)), get]
     }
 
     /// How far this computer's clock is ahead of AWS's; `None` where nobody has answered yet.
@@ -67,7 +67,7 @@ impl Trial<'_> {
 
     async fn get_item(&self) -> Tried {
         let get = self.store.dynamodb.get_item().table_name(&self.store.table).key(PK, item::pk(self.nobodys));
-        ("dynamodb:GetItem", get.send().await.map(drop).map_err(|error| Refusal::of(&error)))
+        ("dynamodb:GetItem", get.send().await.map(drop).map_err(Refusal::from))
     }
 
     async fn update_item(&self) -> Tried {
@@ -76,7 +76,7 @@ impl Trial<'_> {
             update.key(PK, item::pk(self.nobodys)).update_expression("REMOVE trial").condition_expression(NEVER);
         let tried = match update.send().await {
             Err(error) if is(&error, UpdateItemError::is_conditional_check_failed_exception) => Ok(()),
-            other => other.map(drop).map_err(|error| Refusal::of(&error)),
+            other => other.map(drop).map_err(Refusal::from),
         };
         ("dynamodb:UpdateItem", tried)
     }
@@ -85,7 +85,7 @@ impl Trial<'_> {
         let put = self.store.dynamodb.put_item().table_name(&self.store.table);
         let tried = match put.item(PK, Heartbeat::pk()).condition_expression(NEVER).send().await {
             Err(error) if is(&error, PutItemError::is_conditional_check_failed_exception) => Ok(()),
-            other => other.map(drop).map_err(|error| Refusal::of(&error)),
+            other => other.map(drop).map_err(Refusal::from),
         };
         ("dynamodb:PutItem", tried)
     }
@@ -94,7 +94,7 @@ impl Trial<'_> {
         let get = self.store.s3.get_object().bucket(&self.store.bucket).key(key.to_string());
         let tried = match get.send().await {
             Err(error) if is(&error, GetObjectError::is_no_such_key) => Ok(()),
-            other => other.map(drop).map_err(|error| Refusal::of(&error)),
+            other => other.map(drop).map_err(Refusal::from),
         };
         let name = match key {
             Key::Request(_) => "s3:GetObject of request/*",
@@ -107,14 +107,11 @@ impl Trial<'_> {
     async fn put_object(&self) -> Vec<Tried> {
         let (s3, bucket, key) = (&self.store.s3, &self.store.bucket, Key::Response(self.nobodys).to_string());
         let begun = s3.create_multipart_upload().bucket(bucket).key(&key).send().await;
-        let begun = begun.map_err(|error| Refusal::of(&error));
+        let begun = begun.map_err(Refusal::from);
         let mut tried = Vec::new();
         if let Ok(begun) = &begun {
             let abort = s3.abort_multipart_upload().bucket(bucket).key(key).set_upload_id(begun.upload_id.clone());
-            tried.push((
-                "s3:AbortMultipartUpload of response/*",
-                abort.send().await.map(drop).map_err(|error| Refusal::of(&error)),
-            ));
+            tried.push(("s3:AbortMultipartUpload of response/*", abort.send().await.map(drop).map_err(Refusal::from)));
         }
         tried.push(("s3:PutObject of response/*", begun.map(drop)));
         tried
