@@ -85,7 +85,9 @@ class Stack:
             keys = _leading_keys(statement)
             for action in _list(statement["Action"]):
                 for resource in _list(statement["Resource"]):
-                    found.setdefault((action, resource), set()).update(keys)
+                    known = found.setdefault((action, resource), keys)
+                    assert bool(known) == bool(keys), f"{name}: bound to rows in one place and to none in another"
+                    found[action, resource] = known | keys
         return found
 
     def allows(self, name, action, resource, key=None):
