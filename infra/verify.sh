@@ -52,7 +52,7 @@ stack=bcrlapi-verify-$(od -An -N4 -tx1 /dev/urandom | tr -d ' \n')
 work=$(mktemp -d)
 chmod 700 "$work"
 shared=$work/shared
-failures=0
+failures=0 roles=() stacks=()
 
 # --- What came of it -------------------------------------------------------------------------------------------------
 
@@ -93,7 +93,7 @@ role() {
     aws iam create-role --role-name "$name" --description 'made by infra/verify.sh' --assume-role-policy-document \
         '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"'"$account"'"}}]}' \
         >/dev/null
-    echo "$name" >>"$work/roles"
+    roles+=("$name")
     for policy in "$@"; do aws iam attach-role-policy --role-name "$name" --policy-arn "$policy"; done
 }
 
@@ -167,13 +167,13 @@ shortened() {
     echo "${words:0:60}"
 }
 
-job_is() { [ "$(as client bcrlapi --json status "$1" | field "$2")" = "$3" ]; }
+has_ended() { [ "$(as client bcrlapi --json status "$1" | field status)" = 'done' ]; }
 field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
 start_agent() {
     # Nothing reaches it of what else the environment may hold.
     (
-        # shellcheck disable=SC1090
+        # shellcheck disable=SC1090,SC1091
         . "$work/keys.agent"
         for name in AWS_ENDPOINT_URL SSL_CERT_FILE HTTPS_PROXY NO_PROXY; do
             [ -z "${!name:-}" ] || set -- "$@" "$name=${!name}"
@@ -210,7 +210,7 @@ output() {
 
 # deploy STACK TEMPLATE PARAMETER=VALUE...
 deploy() {
-    echo "$1" >>"$work/stacks"
+    stacks=("$1" "${stacks[@]}")
     aws cloudformation deploy --stack-name "$1" --template-file "$2" --s3-bucket "$stack-code" --no-fail-on-empty-changeset \
         --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides "${@:3}" >"$work/deploy.log" 2>&1 &&
         return
@@ -265,12 +265,12 @@ remove_everything() {
     if [ $status -ne 0 ] && [ -e "$work/agent.log" ]; then tail -n 20 "$work/agent.log" >&2; fi
     step 'Removed:'
     # The template retains these, whatever becomes of the stack.
-    if [ -e "$work/stacks" ]; then
+    if [ ${#stacks[@]} -gt 0 ]; then
         aws cloudformation list-stack-resources --stack-name "$stack" --output text --query \
             'StackResourceSummaries[?PhysicalResourceId].[ResourceType, PhysicalResourceId, LogicalResourceId]' >"$work/retained"
     fi
-    for what in $(cat "$work/roles" 2>/dev/null); do remove "role $what" remove_role "$what"; done
-    for what in $(tac "$work/stacks" 2>/dev/null); do remove "stack $what" remove_stack "$what"; done
+    for what in "${roles[@]}"; do remove "role $what" remove_role "$what"; done
+    for what in "${stacks[@]}"; do remove "stack $what" remove_stack "$what"; done
     while read -r kind id what; do
         case $kind/$what in
         AWS::DynamoDB::Table/*) remove "table $id" remove_table "$id" ;;
@@ -288,8 +288,9 @@ trap remove_everything EXIT
 trap 'exit 1' INT TERM
 
 step "Deploying $stack to account $account, $region${AWS_ENDPOINT_URL:+ at $AWS_ENDPOINT_URL}"
-aws s3api create-bucket --bucket "$stack-code" \
-    $([ "$region" = us-east-1 ] || echo "--create-bucket-configuration LocationConstraint=$region") >/dev/null
+location=()
+[ "$region" = us-east-1 ] || location=(--create-bucket-configuration "LocationConstraint=$region")
+aws s3api create-bucket --bucket "$stack-code" "${location[@]}" >/dev/null
 code=$stack-code
 aws cloudformation package --template-file "$template" --s3-bucket "$code" --output-template-file "$work/template.yaml" >/dev/null
 log_role=$(aws apigateway get-account --query cloudwatchRoleArn --output text)
@@ -336,7 +337,7 @@ same() { if cmp --silent "$1" "$2"; then echo same; else echo different; fi; }
 result same "$(same "$work/result.json" "$shared/response/$uuid.json")" client "the result, and the lab's response file"
 
 bad=$(echo '{"samples": "none"}' | as client bcrlapi submit soc)
-until_so 60 job_is "$bad" status done
+until_so 60 has_ended "$bad"
 result failed "$(as client bcrlapi --json status "$bad" | field outcome)" client 'a job whose program fails'
 uuid=$bad expect 422 client GET "/v1/jobs/$bad/result"
 stop "$worker"
@@ -344,13 +345,13 @@ stop "$worker"
 unwanted=$(as client bcrlapi submit soc --input examples/soc/request.json)
 until_so 60 grep -q "$unwanted" "$shared/request/status.json"
 as client bcrlapi cancel "$unwanted" >/dev/null
-until_so 60 job_is "$unwanted" status done
+until_so 60 has_ended "$unwanted"
 result canceled "$(as client bcrlapi --json status "$unwanted" | field outcome)" client 'a job that is taken back from the lab'
 
 # Larger than what a function may answer, and than what the agent uploads in one piece.
 start_worker python3 -c 'import json, sys; json.dump(["0123456789abcde"] * 2**20, open(sys.argv[2], "w"))'
 large=$(as client bcrlapi submit soc --input examples/soc/request.json)
-until_so 300 job_is "$large" status done
+until_so 300 has_ended "$large"
 stop "$worker"
 etag=$(aws s3api head-object --bucket "$bucket" --key "response/$large.json" --query ETag --output text)
 result parts "$(case $etag in *-[0-9]*) echo parts ;; *) echo "$etag" ;; esac)" agent 'the upload of a response of 20 MB'
@@ -387,6 +388,7 @@ set_done=(--update-expression 'SET #s = :s' --expression-attribute-names '{"#s":
 get=(dynamodb get-item --table-name "$table" --key "$job")
 put_job=(dynamodb put-item --table-name "$table" --item "$job")
 put_lab=(dynamodb put-item --table-name "$table" --item '{"pk":{"S":"lab"}}')
+# shellcheck disable=SC2034
 update=(dynamodb update-item --table-name "$table" --key "$job" "${set_done[@]}")
 delete=(dynamodb delete-item --table-name "$table" --key "$job")
 scan=(dynamodb scan --table-name "$table")
