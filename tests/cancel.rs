@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bcrlapi_api::routes;
 use bcrlapi_domain::{Job, JobId, Outcome, Payload, State, Status};
+use bcrlapi_exchange::Entry;
 use bcrlapi_local::until;
 use bcrlapi_tests::{Reply, System, seed};
 use chrono::{DateTime, Utc};
@@ -185,6 +186,16 @@ async fn two_hundred_submits_with_keys_of_their_own_among_cancels_make_two_hundr
     for id in of(1) {
         assert_eq!(job(&system, id).await.state, State::Done(Outcome::Canceled), "canceled before it was taken");
     }
+
+    let _agent = system.start_agent();
+    for id in of(0) {
+        assert_eq!(system.reached(id, Status::Done).await.outcome.as_deref(), Some("canceled"));
+    }
+    let queued: Vec<JobId> = system.queue().unwrap().entries().iter().filter_map(Entry::id).collect();
+    assert_eq!(queued.len(), 100);
+    assert_eq!(set(queued), &of(2) | &of(3), "the lab has what nobody has canceled, once each");
+    assert_eq!(set(store.taken_jobs(now()).await.unwrap()), &of(2) | &of(3));
+    assert_eq!(store.inbox(now()).await.unwrap(), []);
 }
 
 /// Cancels of all kinds of jobs while programs run: each job is run or canceled, and the API says which.

@@ -55,11 +55,11 @@ async fn the_demo_shows_the_state_of_charge_that_the_program_computes() {
 }
 
 /// Starts `bcrlapi-local up` and waits for the environment it writes.
-async fn up(directory: &Path) -> (Process, Vec<(String, String)>) {
+async fn up(directory: &Path, arguments: &[&str]) -> (Process, Vec<(String, String)>) {
     let env = directory.join("data/env");
     let _ = fs::remove_file(&env);
     let mut command = Command::new(binary("bcrlapi-local"));
-    let command = command.args(["up", "--port", "0", "--dir", "data"]).current_dir(directory);
+    let command = command.args(["up", "--port", "0", "--dir", "data"]).args(arguments).current_dir(directory);
     let process = Process::start(command, directory);
     let written = async || fs::read_to_string(&env).ok().filter(|text| text.contains("BCRLAPI_SHARED"));
     let written = until("the env file", written).await.unwrap();
@@ -73,7 +73,7 @@ async fn up(directory: &Path) -> (Process, Vec<(String, String)>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn up_keeps_its_data_and_serves_any_client() {
     let directory = tempfile::tempdir().unwrap();
-    let (stack, env) = up(directory.path()).await;
+    let (stack, env) = up(directory.path(), &[]).await;
     let bcrlapi = |arguments: &[&str], env: &[(String, String)]| {
         let mut command = Command::new(binary("bcrlapi"));
         command.args(arguments).current_dir(directory.path()).envs(env.iter().cloned());
@@ -100,11 +100,21 @@ async fn up_keeps_its_data_and_serves_any_client() {
     assert_exit(&bcrlapi(&["status", &uuid], &bobs_env).await, 3, "you have no job");
 
     assert_eq!(stack.terminate().code(), Some(0));
-    let (_stack, env) = up(directory.path()).await;
+    let (stack, env) = up(directory.path(), &[]).await;
     assert_exit(&bcrlapi(&["status", &uuid], &env).await, 0, "succeeded");
     let fetched = bcrlapi(&["result", &uuid, "-o", "result.json"], &env).await;
     assert_exit(&fetched, 0, "written to result.json");
     assert_eq!(fs::read(directory.path().join("result.json")).unwrap(), waited.stdout);
+    stack.terminate();
+
+    let choices = ["--queue-limit", "1", "--owner-scope", "account", "--no-agent", "--no-worker"];
+    let (_stack, env) = up(directory.path(), &choices).await;
+    let submitted = bcrlapi(&["submit", "soc", "--input", "soc.json"], &env).await;
+    assert_exit(&submitted, 0, "");
+    let uuid = text(&submitted.stdout).trim().to_owned();
+    bobs_env.extend(env.iter().filter(|(name, _)| name.contains("URL")).cloned());
+    assert_exit(&bcrlapi(&["status", &uuid], &bobs_env).await, 0, "pending");
+    assert_exit(&bcrlapi(&["submit", "soc", "--input", "soc.json"], &env).await, 3, "queue-full");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,7 +306,7 @@ async fn a_log_that_cannot_be_written_stops_nobody() {
     let mut agent = system.command("bcrlapi-agent");
     let mut agent = agent.args(["--poll", "100ms"]).stderr(full()).spawn().unwrap();
     let job = system.submit("mock", &json!({})).await;
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
     let mut worker = system.command("bcrlapi-worker");
     worker.args(["--once", "--", "python3"]).arg(system.path("record.py")).stderr(full());
     assert_exit(&output(worker).await, 0, "ran 1 job(s)");
@@ -351,7 +361,7 @@ async fn the_worker_says_why_a_program_failed() {
         ("sleep 60 > /dev/null & echo a child holds stderr >&2; exit 1", "a child holds stderr"),
     ] {
         let job = system.submit("mock", &json!({})).await;
-        until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+        system.entry(job.uuid).await;
         let mut worker = system.command("bcrlapi-worker");
         worker.args(["--once", "--", "sh", "-c", program]);
         worker.stderr(std::process::Stdio::null());

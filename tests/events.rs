@@ -56,10 +56,10 @@ async fn every_event_is_answered_as_its_name_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_submitted_event_is_a_job_of_its_caller() {
     let system = System::start().await;
-    let event = fs::read_to_string(in_repository("events/submit-202.json")).unwrap();
-    let uuid = json(&answer(&system, "submit", &event).await)["uuid"].clone();
-    let list = fs::read_to_string(in_repository("events/status-200-list.json")).unwrap();
-    assert_eq!(json(&answer(&system, "status", &list).await)["jobs"][0]["uuid"], uuid);
+    let event = |name: &str| fs::read_to_string(in_repository("events").join(name)).unwrap();
+    let submitted = answer(&system, "submit", &event("submit-202.json")).await;
+    let listed = answer(&system, "status", &event("status-200-list.json")).await;
+    assert_eq!(json(&listed)["jobs"][0]["uuid"], json(&submitted)["uuid"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,20 +1,19 @@
-//! Long random histories of one lab against a reference model: the real agent on a real directory with the embedded stores,
-//! interrupted anywhere, and all state compared after every step.
+//! Long random histories of one lab against a reference model: the real agent on a real directory with the embedded
+//! stores, interrupted anywhere, and all state compared after every step.
 //!
 //! The normal tests play a few. `BCRLAPI_HISTORIES=200 cargo test -p bcrlapi-tests histories -- --nocapture` plays
 //! that many; `BCRLAPI_TEST_SEED` repeats one.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{Seek, Write};
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use bcrlapi_agent::{Agent, Look};
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::SharedDir;
-use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State, Status};
+use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
 use bcrlapi_exchange::{Settings, layout};
 use bcrlapi_tests::{System, seed, setting, sha256};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
@@ -23,9 +22,13 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::{Builder, Runtime};
 use uuid::{NoContext, Timestamp, Uuid};
 
+mod app;
+mod compare;
+
 const STEPS: usize = 40;
 const PARALLEL_HISTORIES: u64 = 2;
-const SETTINGS: Settings = Settings { offset: FixedOffset::east_opt(9 * 3600).unwrap(), lost_after: None };
+const SETTINGS: Settings =
+    Settings { offset: FixedOffset::east_opt(9 * 3600).unwrap(), lost_after: Some(TimeDelta::hours(2)) };
 
 thread_local! {
     /// How far the history's clock is ahead of the computer's.
@@ -145,6 +148,7 @@ impl History {
             (15, _) => self.write_half_a_file_for_a_while(),
             (16, _) => self.lose_the_queue(),
             (17, _) => self.let_a_day_pass(),
+            (3, _) => self.cancel(),
             (18, _) if self.random.bool() => self.lose_everything_and_resync(),
             (18, _) => self.remove_a_request(),
             (19, _) => self.put_something_else_there(),
@@ -180,7 +184,7 @@ impl History {
             let job = Job::requested(id, "mock".parse().unwrap(), owner, request);
             self.cloud.block_on(self.system.stack().store().submit(&job, body.clone().into())).unwrap();
             self.note(format!("submit {id}"));
-            let (state, entry) = (State::Pending, new_entry(id, State::Pending, None));
+            let (state, entry) = (State::Pending, new_entry(id, State::Pending));
             self.order.push(id);
             let job = Expected { body, state, error: None, progress: None, message: None, entry, response: None };
             self.jobs.insert(id, job);
@@ -189,132 +193,32 @@ impl History {
         }
     }
 
-    // What the APP server does.
-
-    fn claim(&mut self) {
-        let Some(id) = self.first_pending() else { return };
-        self.note(format!("claim {id}"));
-        let fields = if self.random.bool() {
-            json!({"status": "processing", "host": "app-1"})
-        } else {
-            json!({"status": "processing"})
-        };
-        self.write_entry(id, &fields);
-        self.job(id).state = State::Processing;
-    }
-
-    /// The first pending job from the top, as the file says, which must be as the model says; none while it is on its way.
-    fn first_pending(&mut self) -> Option<JobId> {
-        let queue = self.read_queue();
-        let jobs = queue["jobs"].as_array().unwrap();
-        let first = jobs
-            .iter()
-            .find(|job| job["status"] == "pending")
-            .map(|job| job["uuid"].as_str().unwrap().parse().unwrap());
-        let now = now();
-        let is_pending = |id: &&JobId| self.jobs.get(id).is_some_and(|job| job.state == State::Pending);
-        let expected = self.order.iter().filter(|id| !id.is_expired(now)).find(is_pending).copied();
-        if first.is_some_and(|id: JobId| !id.is_expired(now)) {
-            assert_eq!(first, expected, "the first from the top");
+    fn cancel(&mut self) {
+        if self.random.u8(..3) == 0 {
+            // Perhaps nobody in the lab has heard of it yet.
+            self.submit();
         }
-        first.filter(|id| !id.is_expired(now))
-    }
-
-    fn report(&mut self, id: JobId) {
-        let (progress, message) = (self.random.u8(..=100), format!("step {}", self.random.u16(..)));
-        self.note(format!("report {id}: {progress}, {message}"));
-        self.write_entry(id, &json!({"progress": progress, "message": message}));
-        let job = self.job(id);
-        (job.progress, job.message) = (Some(progress), Some(message));
-    }
-
-    fn finish(&mut self, id: JobId) {
-        match self.random.u8(..7) {
-            0 | 1 => {
-                self.note(format!("finish {id}: a response, then done"));
-                self.write_response(id);
-                self.write_entry(id, &json!({"status": "done"}));
-                self.job(id).state = State::Done(Outcome::Succeeded);
-            }
-            2 => {
-                self.note(format!("finish {id}: done, then a response"));
-                self.write_entry(id, &json!({"status": "done"}));
-                self.settle();
-                self.write_response(id);
-                self.job(id).state = State::Done(Outcome::Succeeded);
-            }
-            3 => {
-                let fields = [
-                    json!({"status": "failed", "error": "no memory"}),
-                    json!({"status": "done", "outcome": "failed", "error": "no memory"}),
-                ];
-                let fields = self.random.choice(fields).unwrap();
-                self.note(format!("finish {id}: {fields}"));
-                self.write_entry(id, &fields);
-                self.has_failed(id, "no memory");
-            }
-            4 => {
-                self.note(format!("finish {id}: done, and no response"));
-                self.write_entry(id, &json!({"status": "done"}));
-                self.settle();
-                advance(TimeDelta::seconds(11));
-                self.settle();
-                self.has_failed(id, "wrote no response file");
-            }
-            5 => {
-                self.note(format!("finish {id}: done, and half a response"));
-                self.put_response(id, b"{\"soc\": ");
-                self.write_entry(id, &json!({"status": "done"}));
-                self.settle();
-                advance(TimeDelta::seconds(11));
-                self.settle();
-                self.has_failed(id, "not valid JSON");
-            }
-            _ => {
-                self.note(format!("finish {id}: a response, and nobody says done"));
-                self.write_response(id);
-                self.settle();
-                self.compare();
-                advance(TimeDelta::seconds(61));
-                let job = self.job(id);
-                job.state = State::Done(Outcome::Succeeded);
-                job.entry.insert("status".to_owned(), json!("done"));
-            }
-        }
-    }
-
-    fn has_failed(&mut self, id: JobId, error: &str) {
-        let job = self.job(id);
-        (job.state, job.error) = (State::Done(Outcome::Failed), Some(error.to_owned()));
-    }
-
-    fn claim_in_a_file_held_open(&mut self) {
-        let Some(id) = self.first_pending() else { return };
-        self.note(format!("claim {id} in a file that was opened before others came"));
-        let mut queue = self.read_queue();
-        let mut held = File::options().write(true).open(self.system.shared(layout::STATUS)).unwrap();
-        self.submit();
-        if self.random.bool() {
-            self.interrupted_round();
+        let Some(id) = self.choose(|job| job.state == State::Pending) else { return };
+        let canceled = self.cloud.block_on(self.system.stack().store().cancel(id, now())).unwrap().unwrap();
+        self.note(format!("cancel {id}: {:?}, {}", canceled.state, canceled.cancel_requested));
+        let is_claimed = self.random.bool() && self.has_entry(id);
+        if is_claimed {
+            self.note(format!("claim {id} in the same moment"));
+            self.write_entry(id, &json!({"status": "processing"}));
+            self.job(id).state = State::Processing;
         } else {
             self.settle();
+            assert!(!self.has_entry(id), "{id} is withdrawn");
+            // An agent that is started anew waits anew.
+            advance(TimeDelta::seconds(16));
+            self.settle();
+            self.job(id).state = State::Done(Outcome::Canceled);
+            self.order.retain(|other| *other != id);
         }
-        set(&mut queue, id, &json!({"status": "processing"}));
-        held.set_len(0).unwrap();
-        held.rewind().unwrap();
-        held.write_all(&self.in_some_style(&queue)).unwrap();
-        let job = self.job(id);
-        job.state = State::Processing;
-        job.entry.insert("status".to_owned(), json!("processing"));
     }
 
-    fn write_half_a_file_for_a_while(&mut self) {
-        self.note("write half a status.json, and later all of it");
-        let text = self.in_some_style(&self.read_queue());
-        let status = self.system.shared(layout::STATUS);
-        fs::write(&status, &text[..self.random.usize(..text.len())]).unwrap();
-        self.settle();
-        fs::write(&status, &text).unwrap();
+    fn has_entry(&self, id: JobId) -> bool {
+        self.system.queue().is_some_and(|queue| queue.entry(id).is_some())
     }
 
     // What happens to a lab.
@@ -339,14 +243,19 @@ impl History {
 
     fn make_entries_anew(&mut self) {
         self.note = None;
-        self.order = self.jobs.keys().copied().collect();
+        let is_in_queue = |job: &Expected| job.state != State::Done(Outcome::Canceled);
+        self.order = self.jobs.iter().filter(|(_, job)| is_in_queue(job)).map(|(id, _)| *id).collect();
         for (id, job) in &mut self.jobs {
-            job.entry = new_entry(*id, job.state, None);
+            job.entry = new_entry(*id, job.state);
         }
     }
 
     fn let_a_day_pass(&mut self) {
         self.note("a day passes");
+        for job in self.jobs.values_mut().filter(|job| job.state == State::Processing) {
+            (job.state, job.error) = (State::Done(Outcome::Lost), Some("time limit".to_owned()));
+            job.entry.extend(json!({"status": "done", "outcome": "lost"}).as_object().unwrap().clone());
+        }
         advance(TimeDelta::days(1));
         self.settle();
         let now = now();
@@ -402,50 +311,6 @@ impl History {
         }
     }
 
-    // Files, as scripts write them.
-
-    fn read_queue(&self) -> Value {
-        let text = fs::read_to_string(self.system.shared(layout::STATUS)).unwrap();
-        serde_json::from_str(text.trim_start_matches('\u{feff}')).unwrap()
-    }
-
-    fn write_entry(&mut self, id: JobId, fields: &Value) {
-        let mut queue = self.read_queue();
-        set(&mut queue, id, fields);
-        self.write_queue(&queue);
-        let job = self.job(id);
-        job.entry.extend(fields.as_object().unwrap().clone());
-    }
-
-    fn write_queue(&mut self, queue: &Value) {
-        let (text, status) = (self.in_some_style(queue), self.system.shared(layout::STATUS));
-        if self.random.bool() {
-            fs::write(status, text).unwrap();
-        } else {
-            let staged = self.system.shared("request/status.json.mine");
-            fs::write(&staged, text).unwrap();
-            fs::rename(staged, status).unwrap();
-        }
-    }
-
-    fn in_some_style(&mut self, queue: &Value) -> Vec<u8> {
-        let text = if self.random.bool() { format!("{queue:#}") } else { queue.to_string() };
-        let text = if self.random.bool() { text.replace('\n', "\r\n") } else { text };
-        if self.random.u8(..4) == 0 { format!("\u{feff}{text}").into() } else { text.into() }
-    }
-
-    fn write_response(&mut self, id: JobId) {
-        let response = format!("{{\"soc\": {}}}\n", self.random.u16(..));
-        self.put_response(id, response.as_bytes());
-    }
-
-    fn put_response(&mut self, id: JobId, response: &[u8]) {
-        let mut file = File::create(self.system.shared(&layout::response(id))).unwrap();
-        file.write_all(response).unwrap();
-        file.set_modified(now().into()).unwrap();
-        self.job(id).response = Some(response.to_owned());
-    }
-
     // The agent.
 
     fn life(&mut self) -> (&Runtime, &mut Agent) {
@@ -484,74 +349,19 @@ impl History {
             advance(TimeDelta::seconds(1));
         }
     }
-
-    // What it has all come to.
-
-    fn compare(&mut self) {
-        let now = now();
-        let queue = self.read_queue();
-        let lasting = |id: &JobId| !id.is_expired(now);
-        let entries = queue["jobs"].as_array().unwrap().iter();
-        let entries: Vec<(JobId, &Value)> =
-            entries.map(|entry| (entry["uuid"].as_str().unwrap().parse().unwrap(), entry)).collect();
-        let order: Vec<JobId> = entries.iter().map(|(id, _)| *id).filter(lasting).collect();
-        let expected: Vec<JobId> = self.order.iter().copied().filter(lasting).collect();
-        assert_eq!(order, expected, "the order of the queue");
-        assert_eq!(queue.get("note"), self.note.map(Value::from).as_ref());
-        for (id, job) in self.jobs.iter().filter(|(id, _)| lasting(id)) {
-            let (_, entry) = entries.iter().find(|(other, _)| other == id).unwrap();
-            compare_entry(*id, job, entry);
-            self.compare_files(*id, job);
-            self.compare_row(*id, job);
-        }
-        assert!(self.stray.iter().all(|name| self.system.shared(name).exists()), "stray files are left alone");
-    }
-
-    fn compare_files(&self, id: JobId, job: &Expected) {
-        let request = fs::read_to_string(self.system.shared(&layout::request(id))).unwrap();
-        let date = lab_date(id);
-        let expected = format!(r#"{{"uuid": "{id}", "api": "mock", "request_date": "{date}", "input": {}}}"#, job.body);
-        assert_eq!(request.trim_end(), expected, "the request of {id}");
-        let response = fs::read(self.system.shared(&layout::response(id))).ok();
-        assert_eq!(response, job.response, "the response of {id}");
-    }
-
-    fn compare_row(&self, id: JobId, job: &Expected) {
-        let store = self.system.stack().store();
-        let row = self.cloud.block_on(store.job(id)).unwrap().unwrap();
-        assert_eq!(row.state, job.state, "the row of {id}: {:?}", row.error);
-        assert_eq!((row.progress, &row.message), (job.progress, &job.message), "the row of {id}");
-        let (error, expected) = (row.error.unwrap_or_default(), job.error.clone().unwrap_or_default());
-        assert!(error.contains(&expected) && error.is_empty() == expected.is_empty(), "{error}, and not {expected}");
-        assert_eq!(row.start_date.is_some(), row.state.status() >= Status::Processing && row.start_date.is_some());
-        let object =
-            row.response.map(|payload| self.cloud.block_on(store.read_response(id, &payload)).unwrap().unwrap());
-        let has_response = job.state == State::Done(Outcome::Succeeded);
-        assert_eq!(object.as_deref(), job.response.as_deref().filter(|_| has_response), "the result of {id}");
-    }
-}
-
-fn compare_entry(id: JobId, job: &Expected, entry: &Value) {
-    let mut entry = entry.as_object().unwrap().clone();
-    if !job.entry.contains_key("error") {
-        // An entry that was made anew has the row's error, whose words are compared there.
-        entry.shift_remove("error");
-    }
-    assert_eq!(entry, job.entry, "the entry of {id}");
 }
 
 fn lab_date(id: JobId) -> String {
     id.request_date().with_timezone(&SETTINGS.offset).format("%Y-%m-%dT%H:%M:%S+09:00").to_string()
 }
 
-fn new_entry(id: JobId, state: State, error: Option<&str>) -> Map<String, Value> {
+fn new_entry(id: JobId, state: State) -> Map<String, Value> {
     let status = state.status().as_str();
     let entry = json!({"uuid": id, "api": "mock", "status": status, "request_date": lab_date(id)});
     let Value::Object(mut entry) = entry else { unreachable!("it is an object") };
-    if state == State::Done(Outcome::Failed) {
-        entry.insert("outcome".to_owned(), json!("failed"));
+    if let Some(outcome) = state.outcome().filter(|outcome| *outcome != Outcome::Succeeded) {
+        entry.insert("outcome".to_owned(), json!(outcome.as_str()));
     }
-    entry.extend(error.map(|error| ("error".to_owned(), json!(error))));
     entry
 }
 

@@ -7,13 +7,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use bcrlapi_api::JobResource;
-use bcrlapi_domain::{JobId, Status};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bcrlapi_domain::{JobId, Payload, Status};
 use bcrlapi_exchange::layout;
 use bcrlapi_local::{until, until_within};
 use bcrlapi_tests::{Process, System};
 use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
 use crate::lab::{assert_each_ran_once, submit_many};
@@ -52,10 +54,6 @@ if prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or prctl(PR_SET_SECCOMP, SECCOMP_MODE_
 os.execv(sys.argv[1], sys.argv[1:])
 ";
 
-async fn entry_of(system: &System, job: &JobResource) {
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
-}
-
 async fn logged(agent: &Process, words: &str) {
     until(&format!("the log to say {words:?}"), async || agent.log().contains(words).then_some(())).await.unwrap();
 }
@@ -75,7 +73,7 @@ async fn what_is_no_file_is_no_response_and_holds_up_nobody() {
     let system = System::start().await;
     let _agent = system.start_agent();
     let jobs = submit_many(&system, 5, 0.0).await;
-    entry_of(&system, &jobs[4]).await;
+    system.entry(jobs[4].uuid).await;
     fs::write(system.path("secret"), "\"of the lab\"").unwrap();
     symlink(system.path("secret"), response(&system, jobs[0].uuid)).unwrap();
     assert!(Command::new("mkfifo").arg(response(&system, jobs[1].uuid)).status().unwrap().success());
@@ -119,7 +117,7 @@ async fn on_a_full_disk_the_agent_keeps_trying() {
     let large = system.submit("mock", &json!({"payload": "x".repeat(100_000)})).await;
     logged(&agent, "File too large").await;
     let small = system.submit("mock", &json!({})).await;
-    entry_of(&system, &small).await;
+    system.entry(small.uuid).await;
     assert!(!system.shared(&layout::request_staged(large.uuid)).exists(), "nothing unfinished fills the disk further");
     assert!(system.queue().unwrap().entry(large.uuid).is_none(), "an entry waits for its request file");
     let unlimited = Rlimit { current: None, maximum: None };
@@ -136,14 +134,14 @@ async fn permissions_that_are_taken_away_and_given_back_lose_nothing() {
     let system = System::start().await;
     let agent = system.start_agent_from(WITHOUT_PRIVILEGES);
     let first = system.submit("mock", &json!({})).await;
-    entry_of(&system, &first).await;
+    system.entry(first.uuid).await;
 
     let requests = system.shared(layout::REQUEST_DIR);
     chmod(&requests, 0o555);
     let second = system.submit("mock", &json!({})).await;
     logged(&agent, "Permission denied").await;
     chmod(&requests, 0o755);
-    entry_of(&system, &second).await;
+    system.entry(second.uuid).await;
 
     fs::write(response(&system, first.uuid), "{}").unwrap();
     chmod(&response(&system, first.uuid), 0);
@@ -159,7 +157,7 @@ async fn permissions_that_are_taken_away_and_given_back_lose_nothing() {
     let third = system.submit("mock", &json!({})).await;
     logged(&agent, "cannot look").await;
     chmod(&system.shared(""), 0o755);
-    entry_of(&system, &third).await;
+    system.entry(third.uuid).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,10 +165,10 @@ async fn a_directory_that_is_replaced_under_the_agent_gets_all_that_is_open() {
     let system = System::start().await;
     let _agent = system.start_agent();
     let job = system.submit("mock", &json!({})).await;
-    entry_of(&system, &job).await;
+    system.entry(job.uuid).await;
     fs::rename(system.shared(""), system.path("old")).unwrap();
     fs::create_dir(system.shared("")).unwrap();
-    entry_of(&system, &job).await;
+    system.entry(job.uuid).await;
     let lock = system.shared(layout::AGENT_LOCK);
     until("the agent to lock it", async || lock.exists().then_some(())).await.unwrap();
     let second = system.start_agent();
@@ -218,7 +216,7 @@ async fn return_large_response(size_bytes: usize) -> u64 {
     let system = System::start().await;
     let agent = system.start_agent();
     let job = system.submit("mock", &json!({})).await;
-    entry_of(&system, &job).await;
+    system.entry(job.uuid).await;
     let mut file = File::create(response(&system, job.uuid)).unwrap();
     file.write_all(b"{\"padding\": \"").unwrap();
     for _ in 0..size_bytes / CHUNK.len() {
@@ -230,23 +228,21 @@ async fn return_large_response(size_bytes: usize) -> u64 {
     let row = async || system.stack().store().job(job.uuid).await.unwrap().filter(|row| row.state.is_done());
     let row = until_within(Duration::from_mins(10), "the upload", row).await.unwrap();
     let payload = row.response.expect("it is good JSON");
-    let sha256 = Command::new("python3")
-        .args(["-c", "import base64, hashlib, sys; print(base64.b64encode(hashlib.file_digest(open(sys.argv[1], 'rb'), 'sha256').digest()).decode())"])
-        .arg(response(&system, job.uuid))
-        .output()
-        .unwrap();
-    assert_eq!(
-        (payload.size_bytes, payload.sha256.as_str()),
-        (size_bytes, str::from_utf8(&sha256.stdout).unwrap().trim())
-    );
     let body = system.stack().store().open_response(job.uuid, &payload).await.unwrap().unwrap();
     let (mut body, mut file) = (Box::pin(body), tokio::fs::File::open(response(&system, job.uuid)).await.unwrap());
-    let (mut there, mut here) = (vec![0; CHUNK.len()], vec![0; CHUNK.len()]);
-    for _ in 0..size_bytes / CHUNK.len() as u64 {
-        body.read_exact(&mut there).await.unwrap();
-        file.read_exact(&mut here).await.unwrap();
-        assert!(there == here, "the object is the file, byte for byte");
+    let (mut there, mut here, mut sha256) = (vec![0; CHUNK.len()], vec![0; CHUNK.len()], Sha256::new());
+    loop {
+        let length = file.read(&mut here).await.unwrap();
+        body.read_exact(&mut there[..length]).await.unwrap();
+        assert!(there[..length] == here[..length], "the object is the file, byte for byte");
+        sha256.update(&here[..length]);
+        if length == 0 {
+            break;
+        }
     }
+    assert_eq!(body.read(&mut there).await.unwrap(), 0, "and no longer");
+    let sha256 = BASE64_STANDARD.encode(sha256.finalize());
+    assert_eq!(payload, Payload { size_bytes, sha256 });
     agent.peak_memory_kib()
 }
 

@@ -1,6 +1,6 @@
 //! The same submit twice is one job: idempotency keys, digests, and the queue's limit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::str;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +10,7 @@ use bcrlapi_api::content_digest;
 use bcrlapi_cloud::{JobStore, KeyedSubmit, LocalEndpoints};
 use bcrlapi_domain::{IdempotencyKey, Job, JobId, Owner, Status};
 use bcrlapi_local::{REGION, Settings};
-use bcrlapi_tests::{Reply, Request, System, payload};
+use bcrlapi_tests::{DYNAMODB_URL, Reply, Request, S3_URL, System, payload};
 use chrono::Utc;
 use futures::future::join_all;
 use http::Method;
@@ -116,7 +116,8 @@ async fn a_submit_whose_answer_was_lost_is_the_same_submit_and_a_loser_leaves_no
     assert_eq!(store.keyed_submit(&winner, &key, Utc::now()).await.unwrap().unwrap().id, loser.id);
 }
 
-/// What DynamoDB answers to one of two transactions that meet on a row. The embedded one never does: it knows one at a time.
+/// What DynamoDB answers to one of two transactions that meet on a row. The embedded one never does: it knows one at a
+/// time.
 const CONFLICT: &str = r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
     "Message": "Transaction cancelled", "CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "None"}]}"#;
 
@@ -162,16 +163,16 @@ async fn read_request(client: &mut TcpStream) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_submit_that_meets_another_is_tried_again() {
     let system = System::start().await;
-    let environment: BTreeMap<_, _> = system.stack().environment().into_iter().collect();
     let conflicts = Arc::new(AtomicU32::new(3));
     let endpoints = LocalEndpoints {
-        dynamodb_url: proxy_with_conflicts(&environment["AWS_ENDPOINT_URL_DYNAMODB"], Arc::clone(&conflicts)).await,
-        s3_url: environment["AWS_ENDPOINT_URL_S3"].clone(),
+        dynamodb_url: proxy_with_conflicts(&system.environment(DYNAMODB_URL), Arc::clone(&conflicts)).await,
+        s3_url: system.environment(S3_URL),
         region: REGION.to_owned(),
         access_key_id: system.alice().access_key_id.clone(),
         secret_access_key: system.alice().secret_access_key.clone(),
     };
-    let store = JobStore::at_endpoints(&endpoints, &environment["BCRLAPI_TABLE"], &environment["BCRLAPI_BUCKET"]).await;
+    let [table, bucket] = ["BCRLAPI_TABLE", "BCRLAPI_BUCKET"].map(|name| system.environment(name));
+    let store = JobStore::at_endpoints(&endpoints, &table, &bucket).await;
     let (job, key) = (job(), "k".parse().unwrap());
     assert_eq!(store.submit_keyed(&job, "{}".into(), &key, Utc::now()).await.unwrap(), None);
     assert_eq!(conflicts.load(Ordering::SeqCst), 0);

@@ -1,8 +1,6 @@
 //! The lab's side: agent, worker and the plain cron script on one directory, started, killed and started again.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,7 +8,7 @@ use bcrlapi_api::JobResource;
 use bcrlapi_domain::{JobId, State, Status};
 use bcrlapi_exchange::{Entry, layout};
 use bcrlapi_local::until;
-use bcrlapi_tests::{Process, System, cuttable_proxy, seed, slow_proxy};
+use bcrlapi_tests::{DYNAMODB_URL, Process, S3_URL, System, cuttable_proxy, seed, slow_proxy};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -24,7 +22,7 @@ pub(crate) async fn submit_many(system: &System, count: usize, seconds: f64) -> 
 
 /// All jobs have succeeded, every program has run exactly once, every result is the answer to its own request, and the
 /// queue is in the order of the requests.
-async fn assert_all_ran_once(system: &System, jobs: &[JobResource]) {
+pub(crate) async fn assert_all_ran_once(system: &System, jobs: &[JobResource]) {
     assert_each_ran_once(system, jobs).await;
     let queue = system.queue().unwrap();
     assert!(
@@ -58,7 +56,7 @@ async fn the_lab_sees_the_files_of_the_specification() {
     let body = "{\"b\" : 1.50,\n\t\"a\":[1e400 ],\"a\": \"電池 \\u96fb\"}";
     let reply = system.request(Method::POST, &System::submit_path("mock"), body).send().await;
     let id: JobId = reply.json()["uuid"].as_str().unwrap().parse().unwrap();
-    let entry = until("the entry", async || system.queue()?.entry(id).map(Entry::to_line)).await.unwrap();
+    let entry = system.entry(id).await.to_line();
 
     let date = (id.request_date() + chrono::TimeDelta::hours(9)).format("%Y-%m-%dT%H:%M:%S+09:00");
     let fields = format!(r#"{{"uuid": "{id}", "api": "mock", "status": "pending", "request_date": "{date}"}}"#);
@@ -142,10 +140,8 @@ async fn two_workers_run_ten_jobs_once_each_and_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_upload_arrives_and_holds_up_nobody() {
     let system = System::start().await;
-    let environment = system.stack().environment();
-    let s3 = &environment.iter().find(|(name, _)| *name == "AWS_ENDPOINT_URL_S3").unwrap().1;
-    let proxy = slow_proxy(s3, 1_000_000).await;
-    let _agent = system.start_agent_with(&[("AWS_ENDPOINT_URL_S3", &proxy)]);
+    let proxy = slow_proxy(&system.environment(S3_URL), 1_000_000).await;
+    let _agent = system.start_agent_with(&[(S3_URL, &proxy)]);
     let _worker = system.start_worker();
     let large = system.submit("mock", &json!({"size_bytes": 12_000_000})).await;
     let in_lab = async || system.queue()?.entry(large.uuid)?.state().filter(|state| state.is_done());
@@ -187,7 +183,7 @@ async fn a_lock_that_is_held_too_long_is_named_and_waited_for() {
     until("the complaint", async || agent.log().contains("has been locked").then_some(())).await.unwrap();
     assert!(system.shared(&layout::request(job.uuid)).exists(), "what needs no lock goes on");
     drop(lock);
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,7 +191,7 @@ async fn a_response_that_the_agent_may_not_read_is_not_the_programs_fault() {
     let system = System::start().await;
     let agent = system.start_agent();
     let job = system.submit("mock", &json!({})).await;
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
     // A file in the folder's place is an error of the same kind as missing permissions, and one that root gets too.
     let (responses, aside) = (system.shared(layout::RESPONSE_DIR), system.shared("aside"));
     fs::rename(&responses, &aside).unwrap();
@@ -233,7 +229,7 @@ async fn what_the_program_says_of_itself_reaches_the_caller() {
     let system = System::start().await;
     let _agent = system.start_agent();
     let job = system.submit("mock", &json!({})).await;
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
     let write = |fields: Value| {
         let mut entry = json!({"uuid": job.uuid, "api": "mock", "request_date": "", "note": "mine"});
         entry.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -252,51 +248,6 @@ async fn what_the_program_says_of_itself_reaches_the_caller() {
     write(json!({"status": "failed", "error": "no more memory"}));
     let done = system.reached(job.uuid, Status::Done).await;
     assert_eq!((done.outcome.as_deref(), done.error.as_deref()), (Some("failed"), Some("no more memory")));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broken_or_lost_queue_is_rebuilt() {
-    let system = System::start().await;
-    let _agent = system.start_agent();
-    let jobs = submit_many(&system, 2, 0.0).await;
-    let whole = async || system.queue().filter(|queue| queue.entries().len() == jobs.len());
-    until("both entries", whole).await.unwrap();
-    fs::remove_file(system.shared(layout::STATUS)).unwrap();
-    until("both entries again", whole).await.unwrap();
-
-    fs::write(system.shared(layout::STATUS), "{\"jobs\": [ oh no").unwrap();
-    until("both entries once more", whole).await.unwrap();
-    let names = fs::read_dir(system.shared(layout::REQUEST_DIR)).unwrap();
-    let names: BTreeSet<String> = names.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
-    let kept = names.iter().find(|name| name.starts_with("status.json.corrupt-")).expect("the broken file is kept");
-    assert_eq!(fs::read_to_string(system.shared(layout::REQUEST_DIR).join(kept)).unwrap(), "{\"jobs\": [ oh no");
-
-    let _worker = system.start_worker();
-    assert_all_ran_once(&system, &jobs).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_older_than_a_week_is_removed_and_nothing_else() {
-    let system = System::start().await;
-    let old: JobId = "018aef2c-7a00-7000-8000-000000000001".parse().unwrap();
-    let fresh = system.submit("mock", &json!({})).await;
-    let keep = [layout::request(fresh.uuid), "request/notes.txt".to_owned(), "response/my own.json".to_owned()];
-    fs::create_dir_all(system.shared(layout::REQUEST_DIR)).unwrap();
-    fs::create_dir_all(system.shared(layout::RESPONSE_DIR)).unwrap();
-    for name in keep[1..].iter().chain(&[layout::request(old), layout::response(old)]) {
-        fs::write(system.shared(name), "{}").unwrap();
-    }
-    let entry = format!("{{\"jobs\": [{{\"uuid\": \"{old}\", \"status\": \"processing\"}}]}}");
-    fs::write(system.shared(layout::STATUS), entry).unwrap();
-    let _agent = system.start_agent();
-    let is_pruned = async || (!system.shared(&layout::response(old)).exists()).then_some(());
-    until("the old files to be removed", is_pruned).await.unwrap();
-    assert!(!system.shared(&layout::request(old)).exists());
-    assert!(system.queue().unwrap().entry(old).is_none(), "the entry went first");
-    until("the fresh entry", async || system.queue()?.entry(fresh.uuid).cloned()).await.unwrap();
-    for name in keep {
-        assert!(system.shared(&name).exists(), "{name}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -320,103 +271,19 @@ async fn done_without_a_whole_response_is_a_failed_job() {
     assert!((3..100).contains(&looks), "{looks} looks at three responses: it waits between them");
 }
 
-/// A script opens status.json, the agent publishes a newer one, and only then the script writes what it has to say into
-/// the file that it holds, for this job.
-async fn write_into_the_displaced_queue(system: &System, job: &JobResource, before_write: impl AsyncFnOnce()) {
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
-    let path = system.shared(layout::STATUS);
-    let old = fs::read_to_string(&path).unwrap();
-    let mut held = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    let newer = system.submit("mock", &json!({})).await;
-    until("the newer entry", async || system.queue()?.entry(newer.uuid).cloned()).await.unwrap();
-    before_write().await;
-    held.set_len(0).unwrap();
-    held.write_all(old.replace("pending", "processing").as_bytes()).unwrap();
-    drop(held);
-}
-
-async fn assert_nothing_was_lost(system: &System, job: &JobResource) {
-    let entries = async || {
-        let queue = system.queue().filter(|queue| queue.entries().len() == 2)?;
-        (queue.entry(job.uuid)?.state() == Some(State::Processing)).then_some(queue)
-    };
-    let queue = until("what the script wrote to be in the queue", entries).await.unwrap();
-    assert_eq!(queue.entries()[1].state(), Some(State::Pending), "the newer entry is still there");
-    system.reached(job.uuid, Status::Processing).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_written_into_a_displaced_queue_is_not_lost() {
-    let system = System::start().await;
-    let _agent = system.start_agent();
-    let job = system.submit("mock", &json!({})).await;
-    write_into_the_displaced_queue(&system, &job, async || ()).await;
-    assert_nothing_was_lost(&system, &job).await;
-    let is_clean = async || fs::read_dir(system.shared(layout::DISPLACED_DIR)).ok()?.next().is_none().then_some(());
-    until("the displaced queues to be removed", is_clean).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_written_into_a_displaced_queue_is_not_lost_even_when_the_agent_is_killed() {
-    let system = System::start().await;
-    let agent = system.start_agent();
-    let job = system.submit("mock", &json!({})).await;
-    write_into_the_displaced_queue(&system, &job, async || agent.kill()).await;
-    let _agent = system.start_agent();
-    assert_nothing_was_lost(&system, &job).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_queue_and_a_killed_agent_do_not_make_programs_run_again() {
-    let system = System::start().await;
-    let agent = system.start_agent();
-    let mut jobs = submit_many(&system, 3, 0.0).await;
-    until("the entries", async || system.queue().filter(|queue| queue.entries().len() == 3)).await.unwrap();
-    // One more publish: a queue in which the first three are pending lingers among the displaced.
-    jobs.push(system.submit("mock", &json!({"payload": 3})).await);
-    until("the last entry", async || system.queue()?.entry(jobs[3].uuid).cloned()).await.unwrap();
-    let _worker = system.start_worker();
-    assert_all_ran_once(&system, &jobs).await;
-    agent.kill();
-    fs::remove_file(system.shared(layout::STATUS)).unwrap();
-    let _agent = system.start_agent();
-    let next = system.submit("mock", &json!({"payload": 4})).await;
-    assert!(system.reached(next.uuid, Status::Done).await.has_succeeded());
-    assert_eq!(system.runs().len(), 5, "no program ran again");
-    for job in &jobs {
-        system.result(job.uuid).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_displaced_queues_go_too() {
-    const MANY: usize = 1_100;
-    let system = System::start().await;
-    fs::create_dir_all(system.shared(layout::DISPLACED_DIR)).unwrap();
-    for number in 0..MANY {
-        let name = system.shared(&layout::displaced(1_000_000 + number as u64));
-        fs::write(name, "{\"jobs\": []}").unwrap();
-    }
-    let _agent = system.start_agent();
-    let left = || fs::read_dir(system.shared(layout::DISPLACED_DIR)).map_or(MANY, Iterator::count);
-    until("all of them to be removed", async || (left() == 0).then_some(())).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lab_goes_on_while_the_cloud_is_away() {
     let system = System::start().await;
     let agent = system.start_agent_with(&[]);
     let job = system.submit("mock", &json!({})).await;
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
     agent.terminate();
     // The same agent, whose table is away from its second question on: what it can see in the directory it still does.
-    let environment = system.stack().environment();
-    let dynamodb = &environment.iter().find(|(name, _)| *name == "AWS_ENDPOINT_URL_DYNAMODB").unwrap().1;
-    let (proxy, cut) = cuttable_proxy(dynamodb).await;
-    let agent = system.start_agent_with(&[("AWS_ENDPOINT_URL_DYNAMODB", &proxy)]);
+    let (proxy, cut) = cuttable_proxy(&system.environment(DYNAMODB_URL)).await;
+    let agent = system.start_agent_with(&[(DYNAMODB_URL, &proxy)]);
     until("the agent to start", async || agent.log().contains("agent started").then_some(())).await.unwrap();
     let heard = system.submit("mock", &json!({})).await;
-    until("the next entry", async || system.queue()?.entry(heard.uuid).cloned()).await.unwrap();
+    system.entry(heard.uuid).await;
     cut.cut();
     until("the outage to be logged", async || agent.log().contains("cannot look").then_some(())).await.unwrap();
     fs::remove_file(system.shared(layout::STATUS)).unwrap();
@@ -430,73 +297,17 @@ async fn the_lab_goes_on_while_the_cloud_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn folders_that_were_removed_are_made_and_watched_again() {
-    let system = System::start().await;
-    let _agent = system.start_agent();
-    let job = system.submit("mock", &json!({})).await;
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
-    fs::remove_dir_all(system.shared(layout::REQUEST_DIR)).unwrap();
-    fs::remove_dir_all(system.shared(layout::RESPONSE_DIR)).unwrap();
-    until("the entry again", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
-    let _worker = system.start_worker();
-    assert!(system.reached(job.uuid, Status::Done).await.has_succeeded());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_resync_brings_back_what_the_lab_has_lost() {
-    let system = System::start().await;
-    let agent = system.start_agent();
-    let worker = system.start_worker();
-    let jobs = submit_many(&system, 3, 0.0).await;
-    assert_all_ran_once(&system, &jobs).await;
-    worker.terminate();
-    let open = system.submit("mock", &json!({})).await;
-    until("the last entry", async || system.queue()?.entry(open.uuid).cloned()).await.unwrap();
-    let refused = system.command("bcrlapi-agent").arg("resync").output().unwrap();
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("another agent serves"), "{refused:?}");
-    agent.terminate();
-
-    let names = |id| [layout::request(id), layout::response(id)];
-    let names: Vec<String> = jobs.iter().flat_map(|job| names(job.uuid)).chain([layout::request(open.uuid)]).collect();
-    let read = || names.iter().map(|name| fs::read(system.shared(name)).ok()).collect::<Vec<_>>();
-    let (files, status) = (read(), fs::read(system.shared(layout::STATUS)).unwrap());
-    fs::remove_dir_all(system.shared("")).unwrap();
-    fs::create_dir(system.shared("")).unwrap();
-    let resync = system.command("bcrlapi-agent").arg("resync").output().unwrap();
-    let said = String::from_utf8_lossy(&resync.stdout).into_owned();
-    assert!(said.contains("brought back: 4 requests, 3 responses, 4 entries of status.json"), "{resync:?}");
-    assert_eq!((read(), fs::read(system.shared(layout::STATUS)).unwrap()), (files, status), "all as it was");
-    let again = system.command("bcrlapi-agent").arg("resync").output().unwrap();
-    assert!(String::from_utf8_lossy(&again.stdout).contains("brought back: 0 requests, 0 responses, 0 entries"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_stays_in_processing_is_lost_once_its_time_is_over() {
     let system = System::start().await;
     let _agent = system.start_agent_with(&[("BCRLAPI_LOST_AFTER", "2s")]);
     let job = system.submit("mock", &json!({})).await;
-    until("the entry", async || system.queue()?.entry(job.uuid).cloned()).await.unwrap();
+    system.entry(job.uuid).await;
     let status = fs::read_to_string(system.shared(layout::STATUS)).unwrap();
     fs::write(system.shared(layout::STATUS), status.replace("pending", "processing")).unwrap();
     let lost = system.reached(job.uuid, Status::Done).await;
     assert_eq!((lost.outcome.as_deref(), lost.error.is_some()), (Some("lost"), true));
     let in_lab = async || system.queue()?.entry(job.uuid)?.state().filter(|state| state.is_done());
     until("the lab to be told", in_lab).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_was_lost_comes_back_with_the_jobs_that_are_done() {
-    let system = System::start().await;
-    let agent = system.start_agent();
-    let _worker = system.start_worker();
-    let jobs = submit_many(&system, 3, 0.0).await;
-    assert_all_ran_once(&system, &jobs).await;
-    agent.kill();
-    fs::remove_file(system.shared(layout::STATUS)).unwrap();
-    let _agent = system.start_agent();
-    until("the queue", async || system.queue()).await.unwrap();
-    assert_all_ran_once(&system, &jobs).await;
 }
 
 /// A script that takes no lock, serves the queue as fast as it can, and notes every run in `runs`; it rewrites

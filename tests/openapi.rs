@@ -204,7 +204,13 @@ fn the_clients_types_fit_the_schemas_field_by_field() {
         links: links.clone(),
     };
     let list = JobList { jobs: vec![job.clone()], next_cursor: Some("A".repeat(32)) };
-    let lab = LabState { state: LabPresence::Online, last_sync: Some(date), pending: 1, processing: u64::MAX >> 1 };
+    let lab = LabState {
+        state: LabPresence::Online,
+        last_sync: Some(date),
+        pending: 1,
+        processing: u64::MAX >> 1,
+        waiting_since: Some(date),
+    };
     let content_digest = content_digest::render(&digest);
     let result_link = ResultLink { url: link.clone(), expires_at: date, size: 2, content_digest };
     let problem = bcrlapi_api::Problem {
@@ -304,15 +310,15 @@ impl Notes<'_> {
     }
 }
 
-/// All that may be seen of the document where no store is away, and no job's end is written by time.
+/// All that may be seen of the document where no store is away. Nobody writes the outcome `expired` yet: what is as old
+/// as that is gone.
 fn documented() -> Seen {
-    const OF_TIME: [ProblemKind; 2] = [ProblemKind::JobLost, ProblemKind::JobExpired];
     let mut all = Seen::new();
     for route in Route::ALL {
         for (status, response) in responses(route).into_iter().filter(|(status, _)| *status < 500) {
             let codes = codes(response);
             let codes = if codes.is_empty() { BTreeSet::from([""]) } else { codes };
-            let codes = codes.into_iter().filter(|code| OF_TIME.iter().all(|kind| kind.code() != *code));
+            let codes = codes.into_iter().filter(|code| *code != ProblemKind::JobExpired.code());
             all.extend(codes.map(|code| (route.template(), status, code.to_owned())));
         }
     }
@@ -346,13 +352,14 @@ async fn every_answer_of_the_document_is_given() {
     store.take(waiting).await.unwrap();
     notes.ask(Route::Cancel, &waiting.to_string()).await;
     store.report(waiting, Some(40), Some("day 12 of 30"), now).await.unwrap();
-    let (canceled, failed) = (notes.job().await, notes.job().await);
+    let (canceled, failed, lost) = (notes.job().await, notes.job().await, notes.job().await);
     notes.ask(Route::Cancel, &canceled.to_string()).await;
     store.fail(failed, "bad input", now).await.unwrap();
+    store.lose(lost, "no answer in time", now).await.unwrap();
     let (small, large) = (notes.job().await, notes.job().await);
     system.finish(small, r#"{"soc_percent": 64.9}"#).await;
     system.finish(large, &format!("\"{}\"", "x".repeat(7_000_000))).await;
-    for id in [waiting, canceled, failed, small, large].map(|id| id.to_string()) {
+    for id in [waiting, canceled, failed, lost, small, large].map(|id| id.to_string()) {
         for route in [Route::Status, Route::Result, Route::ResultLink, Route::Cancel] {
             notes.ask(route, &id).await;
             notes.ask_with(route, &id, |request| request.header("if-none-match", "*")).await;

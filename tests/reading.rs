@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bcrlapi_api::{JobList, LabPresence, LabState, ResultLink, Route, content_digest, routes};
 use bcrlapi_cloud::{Heartbeat, JobFilter, JobStore, LocalEndpoints};
 use bcrlapi_common::Deployment;
-use bcrlapi_domain::{Job, JobId, Owner, OwnerScope};
+use bcrlapi_domain::{Job, JobId, Owner, OwnerScope, Status};
 use bcrlapi_local::until;
 use bcrlapi_tests::{Reply, System, payload};
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
@@ -117,11 +117,13 @@ async fn a_search_that_goes_through_many_jobs_stops_in_between_and_says_where() 
 async fn the_lab_is_online_while_it_says_so() {
     let system = System::start().await;
     let lab = async || serde_json::from_slice::<LabState>(&get(&system, routes::LAB).await.body).unwrap();
-    let never = LabState { state: LabPresence::Offline, last_sync: None, pending: 0, processing: 0 };
+    let never =
+        LabState { state: LabPresence::Offline, last_sync: None, pending: 0, processing: 0, waiting_since: None };
     assert_eq!(lab().await, never);
     for (minutes, state) in [(4, LabPresence::Offline), (2, LabPresence::Online)] {
         let last_sync = Utc::now() - TimeDelta::minutes(minutes);
-        let heartbeat = Heartbeat { last_sync, agent_version: "1".to_owned(), pending: 2, processing: 1 };
+        let agent_version = "1".to_owned();
+        let heartbeat = Heartbeat { last_sync, agent_version, pending: 2, processing: 1, waiting_since: None };
         system.stack().store().record_heartbeat(&heartbeat).await.unwrap();
         let seen = lab().await;
         assert_eq!((seen.state, seen.pending, seen.processing), (state, 2, 1));
@@ -131,6 +133,33 @@ async fn the_lab_is_online_while_it_says_so() {
     let _agent = system.start_agent();
     let online = until("the agent's word", async || Some(lab().await).filter(|lab| lab.last_sync > Some(started)));
     assert_eq!(online.await.unwrap().state, LabPresence::Online);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_wait_is_told_in_the_cloud_and_in_the_lab() {
+    let system = System::start().await;
+    let since = async || {
+        let lab: LabState = serde_json::from_slice(&get(&system, routes::LAB).await.body).unwrap();
+        lab.waiting_since
+    };
+    assert_eq!(since().await, None);
+    let jobs = [system.submit("mock", &json!({})).await.uuid, system.submit("mock", &json!({})).await.uuid];
+    let oldest = jobs[0].request_date();
+    assert_eq!(since().await, Some(oldest), "no lab has taken it");
+    let agent = system.start_agent();
+    let taken = async || system.stack().store().inbox(Utc::now()).await.ok().filter(Vec::is_empty);
+    until("both to be taken", taken).await.unwrap();
+    agent.terminate();
+    // An agent's first word comes with its first plan.
+    let agent = system.start_agent();
+    until("the lab to tell", async || since().await.filter(|since| *since == oldest)).await.unwrap();
+    let _worker = system.start_worker();
+    for id in jobs {
+        system.reached(id, Status::Done).await;
+    }
+    agent.terminate();
+    let _agent = system.start_agent();
+    until("the lab to tell that nothing waits", async || since().await.is_none().then_some(())).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

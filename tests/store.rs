@@ -1,25 +1,21 @@
 //! The conditions on which everything else rests: what a row lets happen to it.
 
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
-use bcrlapi_tests::System;
+use bcrlapi_tests::{System, payload, sha256};
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
 const BODY: &str = "{}";
-const SHA256_OF_BODY: &str = "RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=";
 
 fn new_id() -> JobId {
     Uuid::now_v7().try_into().unwrap()
 }
 
-fn payload() -> Payload {
-    Payload { size_bytes: BODY.len() as u64, sha256: SHA256_OF_BODY.to_owned() }
-}
-
 /// A job that was just submitted.
 async fn submitted(system: &System, id: JobId) -> Job {
     let owner = Owner::from_identity("1", "AIDA").unwrap();
-    let job = Job::requested(id, "soc".parse().unwrap(), owner, payload());
+    let job = Job::requested(id, "soc".parse().unwrap(), owner, payload(BODY));
     system.stack().store().submit(&job, BODY.into()).await.unwrap();
     job
 }
@@ -53,7 +49,7 @@ async fn a_job_goes_from_the_inbox_to_the_taken_ones_and_leaves_them_when_it_is_
     assert_eq!(store.inbox(now()).await.unwrap(), [jobs[1].id]);
     assert_eq!(store.taken_jobs(now()).await.unwrap(), [jobs[0].id]);
 
-    store.succeed(jobs[0].id, &payload(), now()).await.unwrap();
+    store.succeed(jobs[0].id, &payload(BODY), now()).await.unwrap();
     assert_eq!(store.taken_jobs(now()).await.unwrap(), []);
     assert_eq!(store.take(jobs[0].id).await.unwrap(), None, "a done job cannot be taken");
     assert_eq!(store.take(new_id()).await.unwrap(), None);
@@ -69,7 +65,7 @@ async fn a_done_job_stays_as_it_is() {
     assert_eq!((failed.state, failed.error.as_deref()), (State::Done(Outcome::Failed), Some("the first word")));
     for later in [
         store.fail(job.id, "another word", now()).await,
-        store.succeed(job.id, &payload(), now()).await,
+        store.succeed(job.id, &payload(BODY), now()).await,
         store.report(job.id, Some(50), Some("still here"), now()).await,
     ] {
         assert_eq!(later.unwrap(), Some(failed.clone()));
@@ -95,7 +91,7 @@ async fn nothing_can_be_made_of_a_job_that_never_was() {
     let store = system.stack().store();
     assert_eq!(store.report(new_id(), None, None, now()).await.unwrap(), None);
     assert_eq!(store.fail(new_id(), "no", now()).await.unwrap(), None);
-    assert_eq!(store.succeed(new_id(), &payload(), now()).await.unwrap(), None);
+    assert_eq!(store.succeed(new_id(), &payload(BODY), now()).await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,5 +115,18 @@ async fn a_body_that_is_not_the_rows_is_refused() {
     let larger = Payload { size_bytes: 3, ..job.request.clone() };
     let refused = store.read_request(job.id, &larger).await.unwrap_err();
     assert!(refused.to_string().contains("is damaged in the cloud"), "{refused}");
+    let other = Payload { sha256: sha256(b"{ }"), ..job.request.clone() };
+    let refused = store.read_request(job.id, &other).await.unwrap_err();
+    assert!(refused.to_string().contains("SHA-256"), "{refused}");
+
+    system.finish(job.id, BODY).await;
+    let mut read = Vec::new();
+    let mut body = Box::pin(store.open_response(job.id, &other).await.unwrap().unwrap());
+    let refused = body.read_to_end(&mut read).await.unwrap_err();
+    assert!(refused.to_string().contains("SHA-256"), "{refused}");
+    body = Box::pin(store.open_response(job.id, &job.request).await.unwrap().unwrap());
+    read.clear();
+    body.read_to_end(&mut read).await.unwrap();
+    assert_eq!(read, BODY.as_bytes());
     assert_eq!(store.read_request(new_id(), &job.request).await.unwrap(), None);
 }

@@ -1,10 +1,11 @@
-//! Faults on the wire between the agent and the two stores: it waits, says what is wrong, and goes on without a restart.
+//! Faults on the wire between the agent and the two stores: it waits, says what is wrong, and goes on without a
+//! restart.
 
 use std::time::{Duration, Instant};
 
 use bcrlapi_domain::Status;
 use bcrlapi_local::until;
-use bcrlapi_tests::{Fate, Faults, Process, System, seed};
+use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, Process, S3_URL, System, seed};
 use serde_json::json;
 
 use crate::lab::{assert_each_ran_once, submit_many};
@@ -25,13 +26,11 @@ const FATES: [Fate; 8] = [
 async fn start() -> (System, [Faults; 2], Process) {
     let system = System::start().await;
     let mut proxies = Vec::new();
-    for name in ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_S3"] {
-        let environment = system.stack().environment();
-        let upstream = &environment.iter().find(|(other, _)| *other == name).unwrap().1;
-        proxies.push(Faults::start(upstream).await);
+    for name in [DYNAMODB_URL, S3_URL] {
+        proxies.push(Faults::start(&system.environment(name)).await);
     }
     let [dynamodb, s3] = <[Faults; 2]>::try_from(proxies).unwrap();
-    let environment = [("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url()), ("AWS_ENDPOINT_URL_S3", s3.url())];
+    let environment = [(DYNAMODB_URL, dynamodb.url()), (S3_URL, s3.url())];
     let agent = system.start_agent_with(&environment);
     (system, [dynamodb, s3], agent)
 }
@@ -46,6 +45,7 @@ async fn goes_on_after(fate: Fate) {
     let first = submit_many(&system, 1, 0.0).await;
     system.reached(first[0].uuid, Status::Done).await;
 
+    let log_before = agent.log().len();
     for proxy in &proxies {
         proxy.always(fate);
     }
@@ -53,7 +53,7 @@ async fn goes_on_after(fate: Fate) {
     let begin = Instant::now();
     let mut jobs = first;
     jobs.push(system.submit("mock", &json!({"payload": 1})).await);
-    let complaint = async || agent.log().contains("trying again").then_some(());
+    let complaint = async || agent.log()[log_before..].contains("trying again").then_some(());
     until("the complaint", complaint).await.unwrap();
     until("the fault to have lasted", async || (begin.elapsed() >= FAULTY_FOR).then_some(())).await.unwrap();
     let requests = proxies.iter().map(Faults::requests).sum::<u64>() - before;

@@ -25,7 +25,7 @@ pause=$(signed "/v1/apis/$api/jobs" --json @"$input" --header "idempotency-key: 
 uuid=$(in_answer '["uuid"]')
 echo "submitted $uuid" >&2
 
-until [ "$(in_answer '["status"]')" = done ]; do
+until [ "$(in_answer '["status"]')" = 'done' ]; do
     [ $SECONDS -lt 3600 ] || { echo "job $uuid is not done after an hour" >&2; exit 1; }
     sleep "${pause:-5}"
     pause=$(signed "/v1/jobs/$uuid")

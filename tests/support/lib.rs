@@ -17,4 +17,4 @@ pub use process::Process;
 pub use proxy::{Cut, cuttable_proxy, slow_proxy};
 pub use request::{Reply, Request, sha256};
 pub use settings::{seed, setting};
-pub use system::{System, payload};
+pub use system::{DYNAMODB_URL, S3_URL, System, payload};

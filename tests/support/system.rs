@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use bcrlapi::{Client, Signer};
 use bcrlapi_api::{JobResource, routes};
 use bcrlapi_domain::{JobId, Payload, Status};
-use bcrlapi_exchange::{Queue, layout};
+use bcrlapi_exchange::{Entry, Queue, layout};
 use bcrlapi_local::{Principal, REGION, Settings, Stack, programs, until};
 use chrono::Utc;
 use http::Method;
@@ -38,6 +38,11 @@ runpy.run_path(str(here / "programs" / "app-server" / "main.py"), run_name="__ma
 pub fn payload(body: &str) -> Payload {
     Payload { size_bytes: body.len() as u64, sha256: BASE64_STANDARD.encode(Sha256::digest(body)) }
 }
+
+/// The variables of the environment that say where the two stores are.
+pub const DYNAMODB_URL: &str = "AWS_ENDPOINT_URL_DYNAMODB";
+/// See [`DYNAMODB_URL`].
+pub const S3_URL: &str = "AWS_ENDPOINT_URL_S3";
 
 /// A bcrlapi of the test's own, in a directory that goes with it: the API and its stores in this process; agents and
 /// workers as real processes, where the test starts them.
@@ -158,6 +163,18 @@ impl System {
         Queue::parse(&fs::read(self.shared(layout::STATUS)).ok()?).ok()
     }
 
+    /// Waits until the job is in the queue.
+    pub async fn entry(&self, id: JobId) -> Entry {
+        let look = async || self.queue()?.entry(id).cloned();
+        until(&format!("the entry of {id}"), look).await.expect("it comes")
+    }
+
+    /// What the environment that `bcrlapi-local up` would write says of a name.
+    pub fn environment(&self, name: &str) -> String {
+        let environment = self.stack.environment().into_iter().find(|(other, _)| *other == name);
+        environment.expect("there is such a name").1
+    }
+
     /// One of the workspace's commands, in the environment that `bcrlapi-local up` would write.
     pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(binary(name));
@@ -176,8 +193,8 @@ impl System {
         Process::start(agent.args(["--poll", "100ms"]).envs(environment.iter().copied()), self.directory.path())
     }
 
-    /// Starts an agent from a Python script that gets the agent's command line, changes what the agent may do, and ends in
-    /// its `exec`.
+    /// Starts an agent from a Python script that gets the agent's command line, changes what the agent may do, and ends
+    /// in its `exec`.
     pub fn start_agent_from(&self, python: &str) -> Process {
         let mut agent = Command::new("python3");
         agent.args(["-c", python]).arg(binary("bcrlapi-agent")).args(["--poll", "100ms"]);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::{DirectoryError, Fingerprint, Lock, SharedDir};
-use bcrlapi_domain::JobId;
+use bcrlapi_domain::{Job, JobId, State};
 use bcrlapi_exchange::promise::Publish;
 use bcrlapi_exchange::{Action, QueueSeen, Settings, View, plan};
 use chrono::{DateTime, Utc};
@@ -13,6 +13,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::AgentError;
 use crate::backoff::Backoff;
 use crate::execute::Effect;
+use crate::metrics::Metrics;
 use crate::response;
 use crate::taken_in::TakenIn;
 
@@ -67,6 +68,8 @@ pub struct Agent {
     /// When the view was last compared with all that the lab has taken; `None` after anything has failed, since a
     /// step may have had its effect all the same.
     pub(crate) compared_at: Option<DateTime<Utc>>,
+    /// What others may know of all this.
+    pub(crate) metrics: Metrics,
     backoff: Backoff,
     /// A response may take long to upload: nothing else waits for it.
     uploads: JoinSet<(JobId, String, Result<Effect, AgentError>)>,
@@ -100,6 +103,7 @@ impl Agent {
             has_warned_of_rename: false,
             is_primed: false,
             compared_at: None,
+            metrics: Metrics::default(),
             backoff: Backoff::default(),
             uploads: JoinSet::new(),
             uploading: BTreeSet::new(),
@@ -110,6 +114,17 @@ impl Agent {
     /// later; it is an error only if it was not possible to look. The directory is looked at also while the cloud is
     /// away: what scripts write must not wait for it.
     pub async fn round(&mut self, look: Look) -> Result<(), AgentError> {
+        let looked = self.look_and_act(look).await;
+        self.metrics.see(&self.view);
+        match (look, &looked) {
+            (Look::Everywhere, Ok(())) => self.metrics.has_looked((self.clock)()),
+            (Look::Directory, Ok(())) => {}
+            (_, Err(_)) => self.metrics.look_failed(),
+        }
+        looked
+    }
+
+    async fn look_and_act(&mut self, look: Look) -> Result<(), AgentError> {
         let cloud = match look {
             Look::Everywhere => self.observe_cloud().await,
             Look::Directory => Ok(()),
@@ -183,8 +198,8 @@ impl Agent {
     fn conclude(&mut self, name: &str, result: Result<Effect, AgentError>) -> bool {
         match result {
             Ok(Effect::NoResponseYet) => {
-                // Before `done` it may stay so for long, and each look reads the whole file: the pause doubles. After it,
-                // the response is due: the pause stays the shortest.
+                // Before `done` it may stay so for long, and each look reads the whole file: the pause doubles. After
+                // it, the response is due: the pause stays the shortest.
                 if !name.ends_with(EARLY) {
                     self.backoff.succeeded(name);
                 }
@@ -197,6 +212,7 @@ impl Agent {
             }
             Err(error) => {
                 tracing::warn!(step = name, %error, "a step failed; trying it again later");
+                self.metrics.step_failed(name);
                 self.backoff.failed(name.to_owned(), (self.clock)());
                 self.compared_at = None;
                 false
@@ -223,8 +239,8 @@ impl Agent {
         }
     }
 
-    /// What a step is called in the log and in the backoff. A response that is looked at before its job is done may stay
-    /// unfinished for long; what comes of that look says nothing about the one after `done`.
+    /// What a step is called in the log and in the backoff. A response that is looked at before its job is done may
+    /// stay unfinished for long; what comes of that look says nothing about the one after `done`.
     fn step_name(&self, action: &Action) -> String {
         match action {
             Action::Return { id, .. } if self.view.jobs.get(id).is_some_and(|known| known.done_since.is_none()) => {
@@ -232,6 +248,15 @@ impl Agent {
             }
             _ => action.to_string(),
         }
+    }
+
+    /// Takes in what the cloud says of a job; counts it, if it has come to its end by that.
+    pub(crate) fn learn(&mut self, job: Job) {
+        let was_open = self.view.jobs.get(&job.id).is_some_and(|known| !known.job.state.is_done());
+        if let (true, State::Done(outcome)) = (was_open, job.state) {
+            self.metrics.has_finished(outcome, job.response.as_ref());
+        }
+        self.view.learn(job);
     }
 
     /// Whether nothing is left to be brought back.

@@ -1,4 +1,5 @@
 use std::io;
+use std::net::SocketAddr;
 
 use bcrlapi_cloud::StoreError;
 use bcrlapi_directory::DirectoryError;
@@ -13,6 +14,14 @@ pub enum AgentError {
     /// The shared directory's part of it.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The metrics cannot be served where they should be.
+    #[error("cannot serve metrics on {address}: {source}; choose another --metrics")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The system did not let a response be read to its end.
     #[error("cannot read the response of job {id}: {source}")]
     Response {

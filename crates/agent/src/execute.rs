@@ -3,7 +3,7 @@
 use bcrlapi_cloud::{Heartbeat, StoreError};
 use bcrlapi_directory::{DirectoryError, Fingerprint, Published};
 use bcrlapi_domain::{Job, JobId};
-use bcrlapi_exchange::{Action, Queue, layout, render_request};
+use bcrlapi_exchange::{Action, Queue, Workload, layout, render_request};
 use chrono::{DateTime, Utc};
 use tokio::task::spawn_blocking;
 use tokio_util::io::SyncIoBridge;
@@ -77,10 +77,9 @@ impl Agent {
             Action::Fail { id, error } => self.fail(id, &error).await,
             Action::Cancel(id) => self.cancel(id).await,
             Action::Lose(id) => self.lose(id).await,
-            Action::Heartbeat { pending, processing } => {
+            Action::Heartbeat(workload) => {
                 let now = (self.clock)();
-                let agent_version = env!("CARGO_PKG_VERSION").to_owned();
-                self.store.record_heartbeat(&Heartbeat { last_sync: now, agent_version, pending, processing }).await?;
+                self.store.record_heartbeat(&heartbeat(workload, now)).await?;
                 Ok(Effect::HeartbeatRecorded(now))
             }
         }
@@ -89,17 +88,18 @@ impl Agent {
     /// Takes the effect into the view; says whether another plan may come of it.
     pub(crate) fn apply(&mut self, effect: Effect) -> bool {
         match effect {
-            Effect::Learned(job) => self.view.learn(job),
+            Effect::Learned(job) => self.learn(job),
             Effect::IsForeign(id) => drop(self.view.foreign.insert(id)),
             Effect::Forgotten(id) => self.view.forget(id),
             Effect::Delivered(id) => {
+                self.metrics.has_delivered();
                 if let Some(known) = self.view.jobs.get_mut(&id) {
                     known.has_request = true;
                 }
             }
             Effect::Restored(id, now) => {
                 if let Some(known) = self.view.jobs.get_mut(&id) {
-                    known.response_date = Some(now);
+                    known.see_response(Some(now), now);
                 }
             }
             Effect::Published { queue, fingerprint, by_exchange } => {
@@ -216,6 +216,12 @@ impl Agent {
         tracing::warn!(uuid = %id, error, "failed");
         Ok(Effect::learned(id, job))
     }
+}
+
+fn heartbeat(workload: Workload, now: DateTime<Utc>) -> Heartbeat {
+    let Workload { pending, processing, waiting_since } = workload;
+    let agent_version = env!("CARGO_PKG_VERSION").to_owned();
+    Heartbeat { last_sync: now, agent_version, pending, processing, waiting_since }
 }
 
 /// Work on files, away from the threads that wait for the network.

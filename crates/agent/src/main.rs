@@ -1,12 +1,14 @@
 //! The `bcrlapi-agent` command.
 
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
-use bcrlapi_agent::{Config, Resynced};
+use bcrlapi_agent::{Config, Resynced, Verdict};
 use bcrlapi_cloud::JobStore;
 use bcrlapi_exchange::Settings;
 use chrono::{FixedOffset, TimeDelta, Utc};
@@ -41,7 +43,26 @@ struct Args {
 enum Command {
     /// Bring back what the shared directory has lost: requests, responses and entries of the last week. Stop the agent first.
     Resync(Place),
+    /// Try everything that the agent needs, change nothing, and say what is to be mended.
+    #[command(after_help = CHECK_HELP)]
+    Check(Place),
 }
+
+const CHECK_HELP: &str = "\
+Prints a line each, beginning with ok, warn or FAIL:
+  directory    it is there and can be written, and its folders are not somebody else's alone
+  lock         whether an agent serves it already
+  exchange     whether its file system lets two files change places in one step
+  credentials  where they come from, and whether AWS takes them
+  table        the table and its index inbox answer
+  bucket       the bucket answers
+  clock        how far this computer's clock is from AWS's
+  permissions  every call that an agent makes is permitted
+
+Exits with 0, or with 1 if there is a FAIL. May be run beside an agent.
+
+Example:
+  bcrlapi-agent check --shared /shared/bcrlapi --table bcrlapi --bucket bcrlapi-123456789012";
 
 /// Where a lab is, and where its jobs are in the cloud.
 #[derive(Debug, clap::Args)]
@@ -66,7 +87,7 @@ struct Place {
     utc_offset: FixedOffset,
 }
 
-/// How often it looks, and how long it waits.
+/// How often it looks, how long it waits, and who may see that it does.
 #[derive(Debug, clap::Args)]
 struct Pace {
     /// The pause between two looks for new jobs.
@@ -75,11 +96,17 @@ struct Pace {
     /// Give up a job as lost once it has been processing for so long, as in 6h; without this it may run for ever.
     #[arg(long, env = "BCRLAPI_LOST_AFTER", value_name = "TIME", value_parser = parse_lost_after)]
     lost_after: Option<TimeDelta>,
+    /// Serve metrics for Prometheus at this address, under /metrics, as in 127.0.0.1:9464. Anybody who reaches the address may
+    /// read them, so keep to loopback or to a network of your own.
+    #[arg(long, env = "BCRLAPI_METRICS", value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // What a check has to say, it prints.
+    let default_level = if matches!(args.command, Some(Command::Check(_))) { "off" } else { "info" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
     // A log that cannot be written is no reason to stop.
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -93,16 +120,30 @@ fn main() -> anyhow::Result<()> {
     ended
 }
 
-async fn run(args: Args) -> anyhow::Result<()> {
+async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let stop = stop_on_signal()?;
     match (args.command, args.place) {
         (Some(Command::Resync(place)), _) => tokio::select! {
-            ended = resync(place) => ended,
+            ended = resync(place) => ended?,
             () = stop.cancelled() => bail!("stopped before everything was brought back; run it again to go on"),
         },
-        (None, Some(place)) => Ok(bcrlapi_agent::run(&place.config(&args.pace), place.store().await, stop).await?),
+        (Some(Command::Check(place)), _) => tokio::select! {
+            code = check(place) => return code,
+            () = stop.cancelled() => bail!("stopped before everything was tried"),
+        },
+        (None, Some(place)) => bcrlapi_agent::run(&place.config(&args.pace), place.store().await, stop).await?,
         (None, None) => unreachable!("without a subcommand the place is required"),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn check(place: Place) -> anyhow::Result<ExitCode> {
+    let findings = bcrlapi_agent::check(&place.shared, &place.store().await).await;
+    for finding in &findings {
+        writeln!(io::stdout(), "{finding}")?;
+    }
+    let has_failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 async fn resync(place: Place) -> anyhow::Result<()> {
@@ -117,11 +158,11 @@ async fn resync(place: Place) -> anyhow::Result<()> {
 impl Place {
     fn config(&self, pace: &Pace) -> Config {
         let (shared, utc_offset) = (self.shared.clone(), self.utc_offset);
-        Config { shared, poll: pace.poll, utc_offset, lost_after: pace.lost_after }
+        Config { shared, poll: pace.poll, utc_offset, metrics: pace.metrics, lost_after: pace.lost_after }
     }
 
     async fn store(&self) -> JobStore {
-        JobStore::from_env(&self.table, &self.bucket).await
+        JobStore::from_lab_env(&self.table, &self.bucket).await
     }
 }
 

@@ -51,8 +51,8 @@ pub(crate) fn measure(file: &File) -> Result<Measured, NotMeasured> {
     }
 }
 
-/// Hashes and counts what passes, and ends it where a JSON reader that skips values would not: at what is not UTF-8, and
-/// below too many levels.
+/// Hashes and counts what passes, and ends it where a JSON reader that skips values would not: at what is not UTF-8,
+/// and below too many levels.
 struct Watched<R> {
     inner: R,
     size_bytes: u64,

@@ -36,7 +36,8 @@ struct Seen {
 }
 
 impl Agent {
-    /// Asks the cloud what waits for this lab, and now and then whether the view still holds all that the lab has taken.
+    /// Asks the cloud what waits for this lab, and now and then whether the view still holds all that the lab has
+    /// taken.
     pub(crate) async fn observe_cloud(&mut self) -> Result<(), AgentError> {
         let now = (self.clock)();
         // First the inbox: a job that is taken in between is then in one of the two answers, or in both.
@@ -64,8 +65,8 @@ impl Agent {
         Ok(())
     }
 
-    /// Reads the rows of the taken jobs that the view lacks (after a start, or after a step whose answer was lost), and of
-    /// the open jobs of the view that are not among the taken ones.
+    /// Reads the rows of the taken jobs that the view lacks (after a start, or after a step whose answer was lost), and
+    /// of the open jobs of the view that are not among the taken ones.
     async fn compare(&mut self, now: DateTime<Utc>) -> Result<(), AgentError> {
         let directory = self.directory.clone();
         if let Err(error) = blocking(move || directory.adopt_leftover()).await {
@@ -79,7 +80,7 @@ impl Agent {
         let rows: Vec<_> = stream::iter(in_doubt).map(read).buffer_unordered(PARALLEL_READS).collect().await;
         for (id, row) in rows {
             match row {
-                Ok(Some(job)) => self.view.learn(job),
+                Ok(Some(job)) => self.learn(job),
                 Ok(None) => self.view.forget(id),
                 Err(error @ StoreError::Damaged { .. }) => tracing::error!(%error, "leaving out a job"),
                 Err(error) => return Err(error.into()),
@@ -91,10 +92,11 @@ impl Agent {
     /// Looks at the files; reads those that somebody has written since they were last read.
     pub(crate) async fn observe_directory(&mut self) -> Result<(), AgentError> {
         let seen = self.look_at_directory().await?;
+        let now = (self.clock)();
         for (id, has_request, response_date) in seen.jobs {
             if let Some(known) = self.view.jobs.get_mut(&id) {
                 known.has_request = has_request;
-                known.response_date = response_date.map(DateTime::from);
+                known.see_response(response_date.map(DateTime::from), now);
             }
         }
         if let Some(requests) = seen.requests {
@@ -110,12 +112,12 @@ impl Agent {
             if let Err(error) = &status.queue {
                 tracing::warn!(%error, "cannot read status.json; somebody may be writing it just now");
             }
-            self.view.see_status(status.queue, (self.clock)());
+            self.view.see_status(status.queue, now);
             self.warn_of_unknown_words();
             self.status_read = status.fingerprint;
             self.taken_in.extend(status.fingerprint);
         }
-        self.view.keep_time((self.clock)());
+        self.view.keep_time(now);
         self.has_new_folders |= seen.has_new_folders;
         self.observe_displaced(seen.displaced).await;
         Ok(())
@@ -171,8 +173,8 @@ impl Agent {
         }
     }
 
-    /// What a displaced queue says. One that is broken is being written just now, or never was whole; one that cannot be
-    /// read is nothing to wait for.
+    /// What a displaced queue says. One that is broken is being written just now, or never was whole; one that cannot
+    /// be read is nothing to wait for.
     async fn read_displaced(&self, inode: u64) -> Option<Queue> {
         let directory = self.directory.clone();
         match blocking(move || directory.read_displaced(inode)).await {

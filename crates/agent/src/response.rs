@@ -35,8 +35,8 @@ enum Unusable {
     NotAFile,
 }
 
-/// Uploads the job's response and records that it has succeeded. Without a whole response nothing happens, or on the last
-/// try the job fails.
+/// Uploads the job's response and records that it has succeeded. Without a whole response nothing happens, or on the
+/// last try the job fails.
 pub(crate) async fn give_back(
     store: &JobStore,
     directory: SharedDir,

@@ -20,9 +20,9 @@ pub struct Resynced {
     pub entries: usize,
 }
 
-/// Brings back the request file, the response file and the entry of every job of the last week, wherever one is missing; what
-/// is there stays as it is, and nothing else is done. Reads the whole table. Fails if an agent serves the directory, or
-/// something could not be brought back.
+/// Brings back the request file, the response file and the entry of every job of the last week, wherever one is
+/// missing; what is there stays as it is, and nothing else is done. Reads the whole table. Fails if an agent serves the
+/// directory, or something could not be brought back.
 pub async fn resync(shared: &Path, settings: Settings, store: JobStore, clock: Clock) -> Result<Resynced, AgentError> {
     let directory = SharedDir::open(shared)?;
     let before = count(&directory)?;

@@ -1,4 +1,5 @@
 use std::mem;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::AgentError;
 use crate::agent::{Agent, Look};
 use crate::backoff::pause_between_rounds;
+use crate::metrics;
 use crate::wake::FileEvents;
 
 /// The shortest pause between two looks at the directory, however often files change.
@@ -28,6 +30,8 @@ pub struct Config {
     pub poll: Duration,
     /// The lab's offset from UTC, for the dates in its files.
     pub utc_offset: FixedOffset,
+    /// Where the metrics are served, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// How long a job may be processing before it is given up as lost; for ever, if `None`.
     pub lost_after: Option<TimeDelta>,
 }
@@ -39,10 +43,13 @@ impl Config {
 }
 
 /// Runs until `stop` is cancelled. Whatever fails is logged and tried again; only a directory that cannot be opened
-/// at the start, or has another agent, is an error.
-pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> Result<(), DirectoryError> {
+/// at the start, or has another agent, and metrics that cannot be served are errors.
+pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> Result<(), AgentError> {
     let directory = SharedDir::open(&config.shared)?;
     let mut agent = Agent::new(store, directory, config.settings(), Utc::now)?;
+    if let Some(address) = config.metrics {
+        metrics::serve(address, agent.metrics.clone(), Utc::now, stop.clone()).await?;
+    }
     tracing::info!(shared = %config.shared.display(), poll = ?config.poll, "agent started");
     let ended = tokio::select! {
         ended = keep_in_sync(&mut agent, config.poll, &stop) => ended,
@@ -52,7 +59,7 @@ pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> R
     ended
 }
 
-async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToken) -> Result<(), DirectoryError> {
+async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToken) -> Result<(), AgentError> {
     let mut events = FileEvents::watch(&agent.directory);
     let mut look = Look::Everywhere;
     let mut next_poll = Instant::now();
@@ -65,7 +72,7 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
         match agent.round(look).await {
             Ok(()) if look == Look::Everywhere => (failures, is_directory_away) = (0, false),
             Ok(()) => {}
-            Err(AgentError::Directory(error @ DirectoryError::SecondAgent(_))) => return Err(error),
+            Err(error @ AgentError::Directory(DirectoryError::SecondAgent(_))) => return Err(error),
             Err(error) => {
                 failures += 1;
                 is_directory_away = matches!(error, AgentError::Directory(_));

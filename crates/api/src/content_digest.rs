@@ -19,8 +19,8 @@ pub fn render(sha256: &str) -> String {
     format!("{ALGORITHM}=:{sha256}:")
 }
 
-/// The SHA-256, in base64, that the header's value names; `None` where it names only digests of other algorithms. Of two,
-/// the last counts, as in every dictionary of RFC 9651.
+/// The SHA-256, in base64, that the header's value names; `None` where it names only digests of other algorithms. Of
+/// two, the last counts, as in every dictionary of RFC 9651.
 pub fn parse(value: &str) -> Result<Option<String>, Malformed> {
     let mut sha256 = None;
     for member in value.split(',') {

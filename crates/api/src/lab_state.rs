@@ -12,6 +12,8 @@ pub struct LabState {
     pub pending: u64,
     /// Jobs that ran in the lab then.
     pub processing: u64,
+    /// Since when the job that waits longest does, in the cloud or in the lab, to a minute; `None` where none waits.
+    pub waiting_since: Option<DateTime<Utc>>,
 }
 
 /// Whether the lab is there. Submitting does not depend on it: the job waits.

@@ -80,7 +80,8 @@ impl Route {
         }
     }
 
-    /// The query parameters that the route knows. Any other is refused: a misspelt filter would show what was not meant.
+    /// The query parameters that the route knows. Any other is refused: a misspelt filter would show what was not
+    /// meant.
     pub fn parameters(self) -> &'static [&'static str] {
         match self {
             Self::List => &["api", "cursor", "limit", "status"],

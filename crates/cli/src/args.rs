@@ -48,7 +48,8 @@ pub(crate) enum Command {
         /// How long to wait, such as 10m; without it, to the job's end.
         #[arg(long, requires = "wait", value_name = "TIME", value_parser = humantime::parse_duration)]
         timeout: Option<Duration>,
-        /// A name of your own for this submit: the same submit under the same name is one job. Without it, one is made up.
+        /// A name of your own for this submit: the same submit under the same name is one job. Without it, one is made
+        /// up.
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<IdempotencyKey>,
     },

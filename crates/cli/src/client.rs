@@ -89,7 +89,8 @@ impl Client {
         }
     }
 
-    /// Lists the caller's jobs, newest first, from a cursor on. A page may hold fewer than `limit`, and more still follow.
+    /// Lists the caller's jobs, newest first, from a cursor on. A page may hold fewer than `limit`, and more still
+    /// follow.
     pub async fn list(&self, query: &ListQuery, cursor: Option<&str>, limit: u8) -> Result<JobList, ClientError> {
         let limit = limit.to_string();
         let parameters = [

@@ -183,9 +183,11 @@ fn describe_list(list: &JobList) -> String {
 
 fn describe_lab(lab: &LabState) -> String {
     let last_sync = lab.last_sync.map_or_else(|| "never".to_owned(), |date| date.to_rfc3339());
+    let oldest_since = lab.waiting_since.map_or_else(|| "-".to_owned(), |date| date.to_rfc3339());
     let LabState { state, pending, processing, .. } = lab;
     let state = state.as_str();
-    format!("state      {state}\nlast sync  {last_sync}\npending    {pending}\nprocessing {processing}\n")
+    let counts = format!("pending    {pending}\nprocessing {processing}\n");
+    format!("state      {state}\nlast sync  {last_sync}\n{counts}waiting    {oldest_since}\n")
 }
 
 /// Text of others, without what a terminal would obey.

@@ -32,7 +32,7 @@ impl StoreError {
 }
 
 /// The error and its causes in one line, each said once. For people: no dump of the answer's fields.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

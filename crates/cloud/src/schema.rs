@@ -11,7 +11,8 @@ pub struct TableSchema {
     pub ttl_attribute: &'static str,
 }
 
-/// A global secondary index. Sorted by the table's own key, which ends in a version 7 uuid and so sorts by request date.
+/// A global secondary index. Sorted by the table's own key, which ends in a version 7 uuid and so sorts by request
+/// date.
 #[derive(Debug)]
 pub struct Index {
     /// Its name, and the attribute it is asked by.
@@ -33,8 +34,8 @@ pub(crate) const EXPIRES_AT: &str = "expires_at";
 pub(crate) const INBOX: &str = "inbox";
 pub(crate) const OWNER: &str = "owner";
 
-/// `inbox` of a job that waits to be taken, or that its caller wants back: what an agent looks at. One lab so far, and so
-/// one value.
+/// `inbox` of a job that waits to be taken, or that its caller wants back: what an agent looks at. One lab so far, and
+/// so one value.
 pub(crate) const INBOX_NEW: &str = "lab";
 /// `inbox` of a job that the lab has taken and not finished: what an agent that starts has to go on with.
 pub(crate) const INBOX_TAKEN: &str = "lab:taken";

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, Region};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_s3::config::Credentials;
 
 mod lists;
@@ -9,9 +9,14 @@ mod objects;
 mod provision;
 mod rows;
 mod submits;
+mod trials;
 mod upload;
+mod verified;
+
+use crate::credentials::LabCredentials;
 
 pub use lists::{JobFilter, JobPage};
+pub use trials::Trial;
 pub use upload::PART_BYTES;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -47,13 +52,37 @@ impl JobStore {
     /// Opens the store with region, credentials and endpoints from the environment, as every AWS SDK finds them.
     /// Nothing is sent yet.
     pub async fn from_env(table: &str, bucket: &str) -> Self {
-        let config = config_loader().load().await;
+        Self::new(&config_loader().load().await, table, bucket)
+    }
+
+    /// Opens the store as [`JobStore::from_env`], for a process that outlives its credentials: new ones are found where
+    /// the old ones were.
+    pub async fn from_lab_env(table: &str, bucket: &str) -> Self {
+        Self::new(&config_loader().credentials_provider(LabCredentials).load().await, table, bucket)
+    }
+
+    fn new(config: &SdkConfig, table: &str, bucket: &str) -> Self {
         Self {
-            dynamodb: aws_sdk_dynamodb::Client::new(&config),
-            s3: aws_sdk_s3::Client::new(&config),
+            dynamodb: aws_sdk_dynamodb::Client::new(config),
+            s3: aws_sdk_s3::Client::new(config),
             table: table.to_owned(),
             bucket: bucket.to_owned(),
         }
+    }
+
+    /// The region whose stores these are; `None` where none is set, and no call can succeed.
+    pub fn region(&self) -> Option<&str> {
+        self.dynamodb.config().region().map(Region::as_ref)
+    }
+
+    /// The table's name.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// The bucket's name.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
     }
 
     /// Opens the store of a local stack, whatever the environment says. Nothing is sent yet.

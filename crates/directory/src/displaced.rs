@@ -36,7 +36,8 @@ impl SharedDir {
         durable::remove(&self.path(&layout::displaced(inode)))
     }
 
-    /// Puts what a crash has left where queues are staged among the displaced. Takes the lock only if there is something.
+    /// Puts what a crash has left where queues are staged among the displaced. Takes the lock only if there is
+    /// something.
     pub fn adopt_leftover(&self) -> Result<(), DirectoryError> {
         match fs::symlink_metadata(self.path(layout::STATUS_STAGED)) {
             Ok(_) => self.adopt_displaced(&self.lock()?),

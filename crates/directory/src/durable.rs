@@ -32,8 +32,8 @@ fn open_regular_with(path: &Path, options: &mut OpenOptions) -> Result<Option<Fi
     if metadata.is_file() { Ok(Some(file)) } else { Err(DirectoryError::NotAFile(path.to_owned())) }
 }
 
-/// Opens a file to be locked, and makes it where it is missing. For writing, since NFS locks nothing else; where that is
-/// not allowed, for reading: another user's file can be locked too.
+/// Opens a file to be locked, and makes it where it is missing. For writing, since NFS locks nothing else; where that
+/// is not allowed, for reading: another user's file can be locked too.
 pub(crate) fn open_to_lock(path: &Path) -> Result<File, DirectoryError> {
     loop {
         let mut for_writing = OpenOptions::new();
@@ -54,9 +54,9 @@ pub(crate) fn open_to_lock(path: &Path) -> Result<File, DirectoryError> {
     }
 }
 
-/// Lets `write` fill the file `staged` and makes sure that it is on the disk. Removes a leftover of a crash that stands there.
-/// The file gets mode, group and owner of `like`, a file or a folder, where given and allowed: who could write in place
-/// still can.
+/// Lets `write` fill the file `staged` and makes sure that it is on the disk. Removes a leftover of a crash that stands
+/// there. The file gets mode, group and owner of `like`, a file or a folder, where given and allowed: who could write
+/// in place still can.
 pub(crate) fn stage(
     staged: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,

@@ -11,9 +11,11 @@ mod fingerprint;
 mod lock;
 mod shared;
 mod status;
+mod trial;
 
 pub use error::DirectoryError;
 pub use fingerprint::Fingerprint;
 pub use lock::Lock;
 pub use shared::SharedDir;
 pub use status::{Published, SeenStatus};
+pub use trial::{DirectoryTrial, Stranger};

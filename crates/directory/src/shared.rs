@@ -27,10 +27,15 @@ impl SharedDir {
         Ok(directory)
     }
 
+    /// The directory of this path, whatever is there.
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     /// Makes the folders that are not there; says whether there were any.
     pub fn make_folders(&self) -> Result<bool, DirectoryError> {
         let mut has_made_one = false;
-        for folder in [layout::REQUEST_DIR, layout::DISPLACED_DIR, layout::RESPONSE_DIR] {
+        for folder in layout::FOLDERS {
             let folder = self.path(folder);
             match fs::create_dir(&folder) {
                 Ok(()) => has_made_one = true,
@@ -111,8 +116,8 @@ impl SharedDir {
         metadata.modified().ok().filter(|_| metadata.is_file())
     }
 
-    /// Removes the files of jobs whose week is over at `now`, and queues that were put aside as long ago; says how many.
-    /// Nothing else is touched, however old it is. What cannot be removed does not keep the rest.
+    /// Removes the files of jobs whose week is over at `now`, and queues that were put aside as long ago; says how
+    /// many. Nothing else is touched, however old it is. What cannot be removed does not keep the rest.
     pub fn prune(&self, now: DateTime<Utc>) -> Result<usize, DirectoryError> {
         let mut removed = 0;
         let mut failed = None;

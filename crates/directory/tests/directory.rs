@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 
-use bcrlapi_directory::{DirectoryError, Published, SharedDir};
+use bcrlapi_directory::{DirectoryError, DirectoryTrial, Published, SharedDir};
 use bcrlapi_domain::{JobId, State};
 use bcrlapi_exchange::{Queue, layout};
 use tempfile::TempDir;
@@ -198,6 +198,49 @@ fn an_update_that_changes_nothing_writes_nothing() {
     let before = fixture.directory.status_fingerprint().unwrap();
     assert_eq!(fixture.directory.update_status(|queue| queue.first_pending()).unwrap(), None);
     assert_eq!(fixture.directory.status_fingerprint().unwrap(), before);
+}
+
+/// Everything below the directory.
+fn names(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let below = |path: PathBuf| if path.is_dir() { [vec![path.clone()], names(&path)].concat() } else { vec![path] };
+    entries.flat_map(below).collect()
+}
+
+#[test]
+fn a_trial_leaves_nothing_behind() {
+    let root = tempfile::tempdir().unwrap();
+    let trial = DirectoryTrial::of(root.path()).unwrap();
+    let try_all = || {
+        trial.write().unwrap();
+        assert!(trial.can_exchange().unwrap());
+        assert_eq!(trial.strangers().unwrap(), []);
+        assert!(!trial.has_agent().unwrap());
+    };
+    try_all();
+    assert_eq!(names(root.path()), Vec::<PathBuf>::new());
+    assert_eq!(trial.missing_folders(), layout::FOLDERS);
+
+    let directory = SharedDir::open(root.path()).unwrap();
+    let before = names(root.path());
+    try_all();
+    assert_eq!((names(root.path()), trial.missing_folders()), (before, vec![]));
+    let agent = directory.lock_for_agent().unwrap();
+    assert!(trial.has_agent().unwrap());
+    drop(agent);
+    assert!(!trial.has_agent().unwrap());
+}
+
+#[test]
+fn a_trial_names_what_is_in_the_way() {
+    let fixture = fixture();
+    let trial = DirectoryTrial::of(fixture.root.path()).unwrap();
+    fs::remove_dir(fixture.path(layout::RESPONSE_DIR)).unwrap();
+    fs::write(fixture.path(layout::RESPONSE_DIR), "").unwrap();
+    let error = trial.write().unwrap_err().to_string();
+    assert!(error.contains("/response/.trial") && error.contains("Not a directory"), "{error}");
+    assert!(DirectoryTrial::of(&fixture.path("not mounted")).is_err());
+    assert!(DirectoryTrial::of(&fixture.path(layout::RESPONSE_DIR)).is_err(), "a file");
 }
 
 #[test]

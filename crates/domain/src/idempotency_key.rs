@@ -1,6 +1,7 @@
 use std::str::FromStr;
 
-/// A caller's own name for one submit: 1 to 255 visible ASCII characters. The same submit under the same key is one job.
+/// A caller's own name for one submit: 1 to 255 visible ASCII characters. The same submit under the same key is one
+/// job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 

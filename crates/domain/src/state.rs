@@ -72,7 +72,8 @@ impl Status {
 }
 
 impl Outcome {
-    const ALL: [Self; 5] = [Self::Succeeded, Self::Failed, Self::Canceled, Self::Lost, Self::Expired];
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Succeeded, Self::Failed, Self::Canceled, Self::Lost, Self::Expired];
 
     /// The word in files, rows and answers.
     pub fn as_str(self) -> &'static str {

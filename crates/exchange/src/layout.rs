@@ -12,6 +12,12 @@ pub const STATUS: &str = "request/status.json";
 pub const STATUS_STAGED: &str = "request/.status.json.staged";
 /// Where queues linger that were displaced by newer ones: a script that had one open may still write to it.
 pub const DISPLACED_DIR: &str = "request/.displaced";
+/// All folders, each after the one that it is in.
+pub const FOLDERS: [&str; 3] = [REQUEST_DIR, DISPLACED_DIR, RESPONSE_DIR];
+/// A file, in any folder, by which it is tried whether files can be written there.
+pub const TRIAL: &str = ".trial";
+/// The other file, where it takes two.
+pub const TRIAL_OTHER: &str = ".trial.other";
 /// The advisory lock (flock) that whoever rewrites the queue should hold meanwhile.
 pub const STATUS_LOCK: &str = "request/.status.lock";
 

@@ -21,4 +21,4 @@ mod view;
 pub use plan::{Action, Settings, plan};
 pub use queue::{BrokenQueue, Entry, Queue};
 pub use request_file::render_request;
-pub use view::{Displaced, LabJob, QueueSeen, View};
+pub use view::{Displaced, LabJob, QueueSeen, ResponseSeen, View, Workload};

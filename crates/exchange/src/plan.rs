@@ -3,7 +3,7 @@ use std::fmt;
 use bcrlapi_domain::{Job, JobId, Outcome, State};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
-use crate::view::{Displaced, LabJob, QueueSeen, View};
+use crate::view::{Displaced, LabJob, QueueSeen, View, Workload};
 use crate::{Entry, Queue};
 
 /// How long a file that cannot be read may be one that somebody is just writing.
@@ -15,8 +15,8 @@ const RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(10);
 const RESPONSE_STABLE: TimeDelta = TimeDelta::seconds(60);
 /// How long a displaced queue is kept after its last news: a script that had it open is through by then.
 const DISPLACED_LINGER: TimeDelta = TimeDelta::seconds(10);
-/// How long a withdrawn job must have been out of the queue before it counts as canceled: a script that had read the queue
-/// before, and wants the job, has written so by then, and the agent has seen it.
+/// How long a withdrawn job must have been out of the queue before it counts as canceled: a script that had read the
+/// queue before, and wants the job, has written so by then, and the agent has seen it.
 const WITHDRAWAL_GRACE: TimeDelta = TimeDelta::seconds(15);
 /// The most jobs that one plan asks for: what else there is to do must not wait for all of them.
 const ASKS_PER_PLAN: usize = 500;
@@ -40,8 +40,8 @@ pub struct Settings {
 pub enum Action {
     /// Take the job on its row: from here on it is this lab's.
     Take(JobId),
-    /// Ask the cloud for a job that nothing is known of: it stands open in the queue and may be over, or its request file
-    /// is there and its entry is not.
+    /// Ask the cloud for a job that nothing is known of: it stands open in the queue and may be over, or its request
+    /// file is there and its entry is not.
     Ask(JobId),
     /// Fetch the request's body and write the request file; if there is no good body, record the job as failed.
     Deliver(Job),
@@ -87,12 +87,7 @@ pub enum Action {
     /// Record the job as done and lost: nothing was heard of its program for too long.
     Lose(JobId),
     /// Tell the cloud that this lab is alive, and how much it has to do.
-    Heartbeat {
-        /// Jobs that wait here.
-        pending: u64,
-        /// Jobs that run here.
-        processing: u64,
-    },
+    Heartbeat(Workload),
 }
 
 /// What is to be done, given all that was seen. Level-triggered: it looks at how things are, not at what happened,
@@ -105,7 +100,7 @@ pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> 
     let mut actions: Vec<Action> = news.map(|&id| Action::Take(id)).collect();
     let wanted = || view.jobs.values().filter(|known| view.wants(known, now));
     actions.extend(wanted().filter(|known| !known.has_request).map(|known| Action::Deliver(known.job.clone())));
-    let lacks_response = |known: &&LabJob| known.job.response.is_some() && known.response_date.is_none();
+    let lacks_response = |known: &&LabJob| known.job.response.is_some() && known.response.is_none();
     actions.extend(wanted().filter(lacks_response).map(|known| Action::Restore(known.job.clone())));
     match &view.status {
         QueueSeen::Broken { since } if now - *since >= BROKEN_GRACE => actions.push(Action::Quarantine),
@@ -142,8 +137,7 @@ pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> 
     let over = view.displaced.iter().filter(|(_, displaced)| is_over(displaced));
     actions.extend(over.map(|(&inode, _)| Action::Discard { inode }));
     if view.last_heartbeat.is_none_or(|last| now - last >= HEARTBEAT_INTERVAL) {
-        let (pending, processing) = view.open_counts();
-        actions.push(Action::Heartbeat { pending, processing });
+        actions.push(Action::Heartbeat(view.workload()));
     }
     actions
 }
@@ -191,7 +185,7 @@ fn publish(file: Option<&Queue>, view: &View, settings: Settings, now: DateTime<
     }
     // Where an entry was lost, a response is all that is left of a program's run.
     let has_run =
-        |known: &&LabJob| known.response_date.is_some() && file.is_none_or(|file| file.entry(known.job.id).is_none());
+        |known: &&LabJob| known.response.is_some() && file.is_none_or(|file| file.entry(known.job.id).is_none());
     for known in view.jobs.values().filter(has_run) {
         merged.advance(known.job.id, State::Processing, None);
     }
@@ -224,10 +218,10 @@ fn report(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>)
     }
     match entry.state()? {
         State::Pending => None,
-        State::Processing if known.response_date.is_some_and(|date| now - date >= RESPONSE_STABLE) => {
+        State::Processing if known.response.is_some_and(|seen| now - seen.quiet_since >= RESPONSE_STABLE) => {
             Some(Action::Return { id, is_last_try: is_over_limit })
         }
-        State::Processing if is_over_limit && known.response_date.is_none() => Some(Action::Lose(id)),
+        State::Processing if is_over_limit && known.response.is_none() => Some(Action::Lose(id)),
         State::Processing => {
             let (progress, message) = (entry.progress(), entry.message());
             let is_news = known.job.state == State::Pending
@@ -250,6 +244,44 @@ fn report(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>)
 }
 
 impl Action {
+    /// Every name there is.
+    pub const NAMES: [&str; 14] = [
+        "ask",
+        "cancel",
+        "deliver",
+        "discard",
+        "fail",
+        "heartbeat",
+        "lose",
+        "prune",
+        "publish",
+        "quarantine",
+        "report",
+        "restore",
+        "return",
+        "take",
+    ];
+
+    /// Which kind of step it is: one word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Take(_) => "take",
+            Self::Ask(_) => "ask",
+            Self::Deliver(_) => "deliver",
+            Self::Publish(_) => "publish",
+            Self::Discard { .. } => "discard",
+            Self::Restore(_) => "restore",
+            Self::Prune => "prune",
+            Self::Quarantine => "quarantine",
+            Self::Report { .. } => "report",
+            Self::Return { .. } => "return",
+            Self::Fail { .. } => "fail",
+            Self::Cancel(_) => "cancel",
+            Self::Lose(_) => "lose",
+            Self::Heartbeat(_) => "heartbeat",
+        }
+    }
+
     /// Whether it brings something back that the lab has lost.
     pub fn brings_back(&self) -> bool {
         matches!(self, Self::Ask(_) | Self::Deliver(_) | Self::Restore(_) | Self::Publish(_))
@@ -259,21 +291,19 @@ impl Action {
 /// The action's name and what it is about, for logs.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
         match self {
-            Self::Take(id) => write!(f, "take {id}"),
-            Self::Ask(id) => write!(f, "ask for {id}"),
-            Self::Deliver(job) => write!(f, "deliver {}", job.id),
-            Self::Publish(_) => f.write_str("publish status.json"),
-            Self::Discard { inode } => write!(f, "discard displaced queue {inode}"),
-            Self::Restore(job) => write!(f, "restore the response of {}", job.id),
-            Self::Prune => f.write_str("prune"),
-            Self::Quarantine => f.write_str("quarantine status.json"),
-            Self::Report { id, .. } => write!(f, "report {id}"),
-            Self::Return { id, .. } => write!(f, "return {id}"),
-            Self::Fail { id, .. } => write!(f, "fail {id}"),
-            Self::Cancel(id) => write!(f, "cancel {id}"),
-            Self::Lose(id) => write!(f, "lose {id}"),
-            Self::Heartbeat { .. } => f.write_str("heartbeat"),
+            Self::Take(id)
+            | Self::Ask(id)
+            | Self::Cancel(id)
+            | Self::Lose(id)
+            | Self::Report { id, .. }
+            | Self::Return { id, .. }
+            | Self::Fail { id, .. } => write!(f, " {id}"),
+            Self::Deliver(job) | Self::Restore(job) => write!(f, " {}", job.id),
+            Self::Discard { inode } => write!(f, " displaced queue {inode}"),
+            Self::Publish(_) | Self::Quarantine => f.write_str(" status.json"),
+            Self::Prune | Self::Heartbeat(_) => Ok(()),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the agent promises: the invariants of the protocol, each with its name. The model, the random histories and the running agent
-//! are all held against these.
+//! What the agent promises: the invariants of the protocol, each with its name. The model, the random histories and the
+//! running agent are all held against these.
 
 use std::collections::BTreeSet;
 
@@ -173,7 +173,7 @@ fn is_not_behind_the_cloud(publish: &Publish<'_>) -> bool {
 
 fn gives_no_turn_to_what_has_run(publish: &Publish<'_>) -> bool {
     let had_entry = |id: JobId| publish.replaced().is_some_and(|queue| queue.entry(id).is_some());
-    let has_run = |known: &&LabJob| known.response_date.is_some() && !had_entry(known.job.id);
+    let has_run = |known: &&LabJob| known.response.is_some() && !had_entry(known.job.id);
     let entry_of = |known: &LabJob| publish.queue.entry(known.job.id).and_then(Entry::state);
     publish.view.jobs.values().filter(has_run).all(|known| entry_of(known) != Some(State::Pending))
 }

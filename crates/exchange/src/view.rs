@@ -36,12 +36,32 @@ pub struct LabJob {
     pub job: Job,
     /// Whether its request file is there.
     pub has_request: bool,
-    /// When its response file was last written; `None` where there is none.
-    pub response_date: Option<DateTime<Utc>>,
+    /// Its response file; `None` where there is none.
+    pub response: Option<ResponseSeen>,
     /// Since when the queue has called it done while the cloud does not.
     pub done_since: Option<DateTime<Utc>>,
     /// Since when a job that its caller wants back has been out of the queue.
     pub withdrawn_since: Option<DateTime<Utc>>,
+}
+
+/// What looks at a response file gave.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseSeen {
+    /// When it was last written, by the clock of whoever did.
+    pub date: DateTime<Utc>,
+    /// Since when it has been left alone. That clock may be ahead of ours: not before it was first seen so.
+    pub quiet_since: DateTime<Utc>,
+}
+
+/// How much the lab has to do, as the cloud last said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Jobs that wait.
+    pub pending: u64,
+    /// Jobs that run.
+    pub processing: u64,
+    /// Since when the one that waits longest does; `None` where none waits.
+    pub waiting_since: Option<DateTime<Utc>>,
 }
 
 /// What a look at status.json gave.
@@ -71,7 +91,13 @@ pub struct Displaced {
 impl LabJob {
     /// A job of which the directory has shown nothing yet.
     pub fn new(job: Job) -> Self {
-        Self { job, has_request: false, response_date: None, done_since: None, withdrawn_since: None }
+        Self { job, has_request: false, response: None, done_since: None, withdrawn_since: None }
+    }
+
+    /// Takes in when its response file was last written; `None` where there is none.
+    pub fn see_response(&mut self, date: Option<DateTime<Utc>>, now: DateTime<Utc>) {
+        let earlier = self.response.filter(|seen| Some(seen.date) == date);
+        self.response = earlier.or(date.map(|date| ResponseSeen { date, quiet_since: date.min(now) }));
     }
 
     /// Whether the cloud may have news of a job that the lab has: its caller may want it back as long as it waits.
@@ -81,7 +107,7 @@ impl LabJob {
 
     /// Whether its caller wants it back, and nothing shows that a program has run it.
     pub(crate) fn is_asked_back(&self) -> bool {
-        self.job.state == State::Pending && self.job.cancel_requested && self.response_date.is_none()
+        self.job.state == State::Pending && self.job.cancel_requested && self.response.is_none()
     }
 
     /// Whether it has no place in the queue any more.
@@ -135,8 +161,8 @@ impl View {
         }
     }
 
-    /// Takes in a look at a displaced queue that is new, or that somebody has written to. Where it shows nothing, earlier
-    /// news still stands.
+    /// Takes in a look at a displaced queue that is new, or that somebody has written to. Where it shows nothing,
+    /// earlier news still stands.
     pub fn see_displaced(&mut self, inode: u64, news: Option<Queue>, now: DateTime<Utc>) {
         let earlier = self.displaced.remove(&inode).and_then(|displaced| displaced.news);
         self.displaced.insert(inode, Displaced { quiet_since: now, news: news.or(earlier) });
@@ -149,9 +175,13 @@ impl View {
         }
     }
 
-    /// How many of the lab's jobs are pending and how many processing, as the cloud last said.
-    pub fn open_counts(&self) -> (u64, u64) {
-        let count = |state| self.jobs.values().filter(|known| known.job.state == state).count() as u64;
-        (count(State::Pending), count(State::Processing))
+    /// How much the lab has to do, as the cloud last said.
+    pub fn workload(&self) -> Workload {
+        let ids_in = |state| self.jobs.iter().filter(move |(_, known)| known.job.state == state).map(|(id, _)| *id);
+        Workload {
+            pending: ids_in(State::Pending).count() as u64,
+            processing: ids_in(State::Processing).count() as u64,
+            waiting_since: ids_in(State::Pending).next().map(JobId::request_date),
+        }
     }
 }

@@ -1,7 +1,9 @@
-//! The protocol on small worlds, all of them: one agent, scripts of every kind, crashes and faults between any two steps.
+//! The protocol on small worlds, all of them: one agent, scripts of every kind, crashes and faults between any two
+//! steps.
 //!
 //! The agent of the model decides with the very [`plan`](bcrlapi_exchange::plan) of the real one. The normal tests
-//! explore small worlds; `cargo test --release -p bcrlapi-exchange --test model -- --ignored --nocapture` the large ones.
+//! explore small worlds; `cargo test --release -p bcrlapi-exchange --test model -- --ignored --nocapture` the large
+//! ones.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
-use bcrlapi_exchange::{Action, Entry, Queue, QueueSeen, Settings, View, plan, render_request};
+use bcrlapi_exchange::{Action, Entry, Queue, QueueSeen, Settings, View, Workload, plan, render_request};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
 fn now() -> DateTime<Utc> {
@@ -212,16 +212,34 @@ fn a_response_may_come_a_little_after_done_and_not_later() {
 #[test]
 fn a_response_that_is_left_alone_for_a_minute_counts_as_done() {
     let mut view = lab(&[(1, State::Processing, PROCESSING)]);
-    view.jobs.get_mut(&id(1)).unwrap().response_date = Some(now());
+    view.jobs.get_mut(&id(1)).unwrap().see_response(Some(now()), now());
     let after = |seconds| plan(&view, SETTINGS, now() + TimeDelta::seconds(seconds));
     assert_eq!(after(59), [], "the program may still be writing");
     assert!(after(60).contains(&Action::Return { id: id(1), is_last_try: false }));
 }
 
 #[test]
+fn a_response_from_a_clock_that_is_ahead_counts_from_when_it_was_seen() {
+    let mut view = lab(&[(1, State::Processing, PROCESSING)]);
+    let ahead = Some(now() + TimeDelta::hours(1));
+    for seconds in [0, 30, 60] {
+        view.jobs.get_mut(&id(1)).unwrap().see_response(ahead, now() + TimeDelta::seconds(seconds));
+    }
+    let after = |view: &View, seconds| plan(view, SETTINGS, now() + TimeDelta::seconds(seconds));
+    let returned = Action::Return { id: id(1), is_last_try: false };
+    assert!(!after(&view, 59).contains(&returned));
+    assert!(after(&view, 60).contains(&returned));
+    view.jobs
+        .get_mut(&id(1))
+        .unwrap()
+        .see_response(ahead.map(|date| date + TimeDelta::seconds(1)), now() + TimeDelta::seconds(60));
+    assert!(!after(&view, 119).contains(&returned), "it was written again");
+}
+
+#[test]
 fn a_queue_that_was_lost_does_not_make_a_program_run_again() {
     let mut view = lab(&[(1, State::Pending, PENDING), (2, State::Pending, PENDING)]);
-    view.jobs.get_mut(&id(1)).unwrap().response_date = Some(now());
+    view.jobs.get_mut(&id(1)).unwrap().see_response(Some(now()), now());
     view.see_status(Ok(None), now());
     let [Action::Publish(queue)] = &actions(&view)[..] else { panic!() };
     assert_eq!(queue.entry(id(1)).unwrap().state(), Some(State::Processing), "its response is there");
@@ -249,7 +267,7 @@ fn a_job_that_stays_in_processing_is_given_up_if_the_lab_says_when() {
     let after = |view: &View, hours| {
         let settings = Settings { lost_after: Some(TimeDelta::hours(2)), ..SETTINGS };
         let planned = plan(view, settings, now() + TimeDelta::hours(hours));
-        planned.into_iter().find(|action| !matches!(action, Action::Heartbeat { .. }))
+        planned.into_iter().find(|action| !matches!(action, Action::Heartbeat(_)))
     };
     assert_eq!(after(&view, 1), None);
     assert_eq!(after(&view, 2), Some(Action::Lose(id(1))));
@@ -258,7 +276,8 @@ fn a_job_that_stays_in_processing_is_given_up_if_the_lab_says_when() {
         1,
         "the heartbeat: without a limit it may run for ever"
     );
-    view.jobs.get_mut(&id(1)).unwrap().response_date = Some(now() + TimeDelta::hours(2));
+    let later = now() + TimeDelta::hours(2);
+    view.jobs.get_mut(&id(1)).unwrap().see_response(Some(later), later);
     assert_eq!(after(&view, 2), None, "its response is being written");
     assert_eq!(after(&view, 3), Some(Action::Return { id: id(1), is_last_try: true }));
 }
@@ -332,10 +351,17 @@ fn once_a_day_what_has_expired_is_removed_entries_first() {
 
 #[test]
 fn a_heartbeat_counts_what_is_open() {
-    let mut view =
-        lab(&[(1, State::Pending, PENDING), (2, State::Processing, PROCESSING), (3, State::Processing, PROCESSING)]);
+    let mut view = lab(&[
+        (1, State::Processing, PROCESSING),
+        (2, State::Pending, PENDING),
+        (3, State::Pending, PENDING),
+        (4, State::Processing, PROCESSING),
+        (5, State::Processing, PROCESSING),
+    ]);
     view.last_heartbeat = Some(now() - TimeDelta::seconds(60));
-    assert_eq!(actions(&view), [Action::Heartbeat { pending: 1, processing: 2 }]);
+    let workload = Workload { pending: 2, processing: 3, waiting_since: Some(id(2).request_date()) };
+    assert_eq!(actions(&view), [Action::Heartbeat(workload)]);
+    assert_eq!(View::default().workload(), Workload::default(), "nothing waits");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bcrlapi_domain::ApiName;
+use bcrlapi_domain::{ApiName, OwnerScope};
 use clap::{Parser, Subcommand};
 
 /// The whole of bcrlapi on this computer: the API, DynamoDB and S3 on loopback, the agent and a worker.
@@ -33,6 +33,12 @@ pub(crate) struct Up {
     /// The apis that are offered, separated by commas.
     #[arg(long, default_value = "soc,mock", value_delimiter = ',', value_name = "NAMES")]
     pub(crate) apis: Vec<ApiName>,
+    /// Whose jobs a caller sees: `principal`, `account` or `session`.
+    #[arg(long, default_value = OwnerScope::default().as_str(), value_name = "SCOPE")]
+    pub(crate) owner_scope: OwnerScope,
+    /// How many jobs may be open before more are refused; any number without this.
+    #[arg(long, value_name = "N")]
+    pub(crate) queue_limit: Option<usize>,
     /// Start no worker: run your own, or examples/app-server/cron.py.
     #[arg(long)]
     pub(crate) no_worker: bool,

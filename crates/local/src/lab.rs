@@ -22,7 +22,8 @@ impl Lab {
     /// Starts the agent.
     pub fn start_agent(&mut self, stack: &Stack, poll: Duration) {
         let utc_offset = FixedOffset::east_opt(Self::UTC_OFFSET_S).expect("nine hours are an offset");
-        let config = bcrlapi_agent::Config { shared: stack.shared(), poll, utc_offset, lost_after: None };
+        let config =
+            bcrlapi_agent::Config { shared: stack.shared(), poll, utc_offset, metrics: None, lost_after: None };
         let (store, stop) = (stack.store().clone(), CancellationToken::new());
         let stopped = stop.clone();
         let run = async move {

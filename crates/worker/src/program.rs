@@ -33,7 +33,8 @@ pub(crate) fn find(program: &str) -> io::Result<()> {
     if is_there { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
-/// Runs `COMMAND... REQUEST RESPONSE` to its end; gives what went wrong, if anything did. Fails if it cannot be started.
+/// Runs `COMMAND... REQUEST RESPONSE` to its end; gives what went wrong, if anything did. Fails if it cannot be
+/// started.
 ///
 /// The program gets a process group of its own: Ctrl-C at the worker's terminal is for the worker.
 pub(crate) fn run(command: &[String], request: &Path, response: &Path, stop: &Stop) -> io::Result<Option<String>> {

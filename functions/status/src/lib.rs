@@ -2,11 +2,13 @@
 
 use bcrlapi_api::routes::{RETRY_AFTER_S, Route};
 use bcrlapi_api::{JobResource, LabPresence, LabState};
-use bcrlapi_cloud::JobStore;
+use bcrlapi_cloud::{Heartbeat, JobStore};
 use bcrlapi_common::{
     Answer, Call, Deployment, etag_of, is_known, json_response, not_modified, raw_json_response, respond,
     store_problem, tagged,
 };
+use bcrlapi_domain::JobId;
+use bcrlapi_domain::limits::RETENTION;
 use chrono::{DateTime, Utc};
 use http::header::RETRY_AFTER;
 use http::{Response, StatusCode};
@@ -14,11 +16,15 @@ use lambda_http::{Body, Request};
 
 mod cursor;
 mod list;
+mod metrics;
+
+pub use metrics::metrics_line;
 
 /// `infra/openapi.yaml` as JSON.
 const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 
-/// Answers one call that came in at `now`.
+/// Answers one call that came in at `now`. An answer that says how the lab is carries the [`LabState`] among its
+/// extensions too, for whoever counts: see [`metrics_line`].
 pub async fn handle(deployment: &Deployment, request: Request, now: DateTime<Utc>) -> Response<Body> {
     let store = &deployment.store;
     respond(deployment.owner_scope, request, async |call: Call| match call.route {
@@ -42,13 +48,24 @@ async fn status(store: &JobStore, call: &Call, now: DateTime<Utc>) -> Answer {
     Ok(response)
 }
 
-/// A lab that never said anything is offline, with nothing in it.
 async fn lab(store: &JobStore, now: DateTime<Utc>) -> Answer {
-    let heartbeat = store.heartbeat().await.map_err(store_problem)?;
-    let last_sync = heartbeat.as_ref().map(|heartbeat| heartbeat.last_sync);
-    let (pending, processing) = heartbeat.map(|lab| (lab.pending, lab.processing)).unwrap_or_default();
-    let lab = LabState { state: LabPresence::at(last_sync, now), last_sync, pending, processing };
-    Ok(json_response(StatusCode::OK, &lab))
+    let seen = tokio::try_join!(store.heartbeat(), store.oldest_in_inbox(now));
+    let (heartbeat, oldest_in_inbox) = seen.map_err(store_problem)?;
+    let lab = lab_state(heartbeat, oldest_in_inbox, now);
+    let mut response = json_response(StatusCode::OK, &lab);
+    response.extensions_mut().insert(lab);
+    Ok(response)
+}
+
+/// A lab that never said anything is offline, with nothing in it. What waits in the cloud the lab may not know of, least of
+/// all while it is away; what waits in the lab only its last word tells.
+fn lab_state(heartbeat: Option<Heartbeat>, oldest_in_inbox: Option<JobId>, now: DateTime<Utc>) -> LabState {
+    let last_sync = heartbeat.as_ref().map(|lab| lab.last_sync);
+    let (pending, processing) = heartbeat.as_ref().map(|lab| (lab.pending, lab.processing)).unwrap_or_default();
+    // A lab that is away does not say that a job's week is over.
+    let in_lab = heartbeat.and_then(|lab| lab.waiting_since).filter(|since| now - *since < RETENTION);
+    let waiting_since = in_lab.into_iter().chain(oldest_in_inbox.map(JobId::request_date)).min();
+    LabState { state: LabPresence::at(last_sync, now), last_sync, pending, processing, waiting_since }
 }
 
 fn openapi(call: &Call) -> Response<Body> {
@@ -57,4 +74,33 @@ fn openapi(call: &Call) -> Response<Body> {
         return not_modified(etag);
     }
     tagged(raw_json_response(StatusCode::OK, Body::from(OPENAPI)), etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_wait_is_the_clouds_or_the_labs() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let ago = |minutes| now - TimeDelta::minutes(minutes);
+        let waiting_since = |in_lab: Option<i64>, in_cloud: Option<i64>| {
+            let heartbeat = Heartbeat {
+                last_sync: ago(0),
+                agent_version: String::new(),
+                pending: 1,
+                processing: 0,
+                waiting_since: in_lab.map(ago),
+            };
+            lab_state(Some(heartbeat), in_cloud.map(ago).map(JobId::earliest), now).waiting_since
+        };
+        assert_eq!(waiting_since(None, None), None);
+        assert_eq!(waiting_since(Some(3), None), Some(ago(3)));
+        assert_eq!(waiting_since(None, Some(2)), Some(ago(2)), "while the lab is away it grows too");
+        assert_eq!(waiting_since(Some(3), Some(2)), Some(ago(3)));
+        assert_eq!(waiting_since(Some(2), Some(3)), Some(ago(3)), "asked back after it was taken");
+        assert_eq!(waiting_since(Some(7 * 24 * 60), Some(3)), Some(ago(3)), "that one is over");
+    }
 }

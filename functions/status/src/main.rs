@@ -1,7 +1,9 @@
 //! The `status` function on Lambda.
 
-use std::convert::Infallible;
+use std::io::{self, Write};
 
+use bcrlapi_api::LabState;
+use bcrlapi_status::{handle, metrics_line};
 use chrono::Utc;
 use lambda_http::service_fn;
 
@@ -9,6 +11,14 @@ use lambda_http::service_fn;
 async fn main() -> Result<(), lambda_http::Error> {
     lambda_http::tracing::init_default_subscriber();
     let deployment = &bcrlapi_common::Deployment::from_env().await?;
-    let handle = async |request| Ok::<_, Infallible>(bcrlapi_status::handle(deployment, request, Utc::now()).await);
-    lambda_http::run(service_fn(handle)).await
+    let answer = async |request| {
+        let now = Utc::now();
+        let response = handle(deployment, request, now).await;
+        if let Some(lab) = response.extensions().get::<LabState>() {
+            // CloudWatch takes it for measurements only where nothing else is on the line.
+            writeln!(io::stdout(), "{}", metrics_line(deployment.store.table(), lab, now))?;
+        }
+        Ok::<_, io::Error>(response)
+    };
+    lambda_http::run(service_fn(answer)).await
 }

@@ -136,7 +136,7 @@ async fn check_queue(state: &State, now: DateTime<Utc>) -> Result<(), Problem> {
     if open < limit {
         return Ok(());
     }
-    let detail = format!("{limit} jobs are not done yet, as many as are allowed here; submit it again later");
+    let detail = format!("the queue is full: at most {limit} jobs may be open here; submit it again later");
     Err(Problem::new(ProblemKind::QueueFull, detail))
 }
 

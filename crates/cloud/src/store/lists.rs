@@ -34,8 +34,8 @@ pub struct JobPage {
 }
 
 impl JobStore {
-    /// The owner's jobs that have not expired, newest first, from the one after `after` on: up to `limit`, or fewer where
-    /// a filter lets so few pass that the search ends before. Eventually consistent, as every index.
+    /// The owner's jobs that have not expired, newest first, from the one after `after` on: up to `limit`, or fewer
+    /// where a filter lets so few pass that the search ends before. Eventually consistent, as every index.
     pub async fn list(
         &self,
         owner: &Owner,

@@ -7,11 +7,15 @@ use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bcrlapi_domain::{JobId, Payload};
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use tokio::io::AsyncRead;
 
 use super::JobStore;
+use super::verified::Verified;
 use crate::StoreError;
 
 /// Every key in the bucket, and the only place that makes them.
@@ -31,24 +35,27 @@ impl std::fmt::Display for Key {
 }
 
 impl JobStore {
-    /// Fetches a request's body; `None` if it is gone. A body that is not as large as its row says is refused unread.
+    /// Fetches a request's body; `None` if it is gone. A body that is not what its row says, in size and digest, is
+    /// refused.
     pub async fn read_request(&self, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {
         self.get_object(Key::Request(id), id, expected).await
     }
 
-    /// Fetches a response's body; `None` if it is gone. A body that is not as large as its row says is refused unread.
+    /// Fetches a response's body; `None` if it is gone. A body that is not what its row says, in size and digest, is
+    /// refused.
     pub async fn read_response(&self, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {
         self.get_object(Key::Response(id), id, expected).await
     }
 
-    /// Opens a response's body, to be read without holding it in memory; otherwise as [`JobStore::read_response`].
+    /// Opens a response's body, to be read without holding it in memory. Another size than the row's is refused here,
+    /// another digest at its end.
     pub async fn open_response(
         &self,
         id: JobId,
         expected: &Payload,
     ) -> Result<Option<impl AsyncRead + use<>>, StoreError> {
         let body = self.open_object(Key::Response(id), id, expected).await?;
-        Ok(body.map(ByteStream::into_async_read))
+        Ok(body.map(|body| Verified::new(body.into_async_read(), &expected.sha256)))
     }
 
     /// A link that whoever has it may follow to a response's body, for this long; not longer than this process's own
@@ -77,8 +84,11 @@ impl JobStore {
 
     async fn get_object(&self, key: Key, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {
         let Some(body) = self.open_object(key, id, expected).await? else { return Ok(None) };
-        let body = body.collect().await.map_err(StoreError::unavailable("read an object to its end"))?;
-        Ok(Some(body.into_bytes()))
+        let body = body.collect().await.map_err(StoreError::unavailable("read an object to its end"))?.into_bytes();
+        if BASE64_STANDARD.encode(Sha256::digest(&body)) != expected.sha256 {
+            return Err(StoreError::Damaged { id, what: format!("{key} has another SHA-256 than its row says") });
+        }
+        Ok(Some(body))
     }
 
     async fn open_object(&self, key: Key, id: JobId, expected: &Payload) -> Result<Option<ByteStream>, StoreError> {

@@ -27,15 +27,24 @@ impl JobStore {
     }
 
     /// The oldest jobs that wait to be taken, or that their callers want back, and have not expired, as far as one look
-    /// brings. An idle look reads nothing. Eventually consistent: a job may appear late, and stay a moment after it was taken.
+    /// brings. An idle look reads nothing. Eventually consistent: a job may appear late, and stay a moment after it was
+    /// taken.
     pub async fn inbox(&self, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {
         let page = self.query_inbox(INBOX_NEW, now).limit(INBOX_PAGE).send().await;
         let page = page.map_err(StoreError::unavailable("look into the inbox"))?;
         Ok(page.items().iter().filter_map(item::to_id).collect())
     }
 
-    /// All jobs that the lab has taken and not finished and that have not expired, but for those in the inbox. Eventually
-    /// consistent, as the inbox.
+    /// The job that has been in the inbox for longest: the lab has not taken it, or its caller wants it back. Eventually
+    /// consistent, as the inbox. Costs half a read unit.
+    pub async fn oldest_in_inbox(&self, now: DateTime<Utc>) -> Result<Option<JobId>, StoreError> {
+        let oldest = self.query_inbox(INBOX_NEW, now).limit(1).send().await;
+        let oldest = oldest.map_err(StoreError::unavailable("look into the inbox"))?;
+        Ok(oldest.items().first().and_then(item::to_id))
+    }
+
+    /// All jobs that the lab has taken and not finished and that have not expired, but for those in the inbox.
+    /// Eventually consistent, as the inbox.
     pub async fn taken_jobs(&self, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {
         let mut rows = self.query_inbox(INBOX_TAKEN, now).into_paginator().items().send();
         let mut jobs = Vec::new();
@@ -45,8 +54,8 @@ impl JobStore {
         Ok(jobs)
     }
 
-    /// All jobs that have not expired and that a lab has ever taken or are done, and the errors of rows that are damaged.
-    /// Reads the whole table.
+    /// All jobs that have not expired and that a lab has ever taken or are done, and the errors of rows that are
+    /// damaged. Reads the whole table.
     pub async fn known_jobs(&self, now: DateTime<Utc>) -> Result<Vec<Result<Job, StoreError>>, StoreError> {
         let scan = self.dynamodb.scan().table_name(&self.table).filter_expression("pk >= :oldest");
         let scan = scan.expression_attribute_values(":oldest", item::pk(JobId::earliest(now - RETENTION)));
@@ -68,8 +77,9 @@ impl JobStore {
         job_in(row.filter(item::is_taken))
     }
 
-    /// Records that the program runs, and what it says of itself; fields that are not given stay. From here on it cannot
-    /// be taken back, whoever has asked for that. A done job stays as it is. Gives the job as it then is; `None` if there is no such job.
+    /// Records that the program runs, and what it says of itself; fields that are not given stay. From here on it
+    /// cannot be taken back, whoever has asked for that. A done job stays as it is. Gives the job as it then is; `None`
+    /// if there is no such job.
     pub async fn report(
         &self,
         id: JobId,
@@ -125,8 +135,8 @@ impl JobStore {
     }
 
     /// Takes the job back for its caller: one that the lab has not taken is canceled; one that it has taken and that no
-    /// program runs is asked back from the lab. Any other stays as it is. Gives the job as it then is; `None` if there is
-    /// no such job.
+    /// program runs is asked back from the lab. Any other stays as it is. Gives the job as it then is; `None` if there
+    /// is no such job.
     pub async fn cancel(&self, id: JobId, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
         let cancel = self.finish_canceled(id, now);
         let cancel = cancel.condition_expression("inbox = :new AND attribute_not_exists(cancel_requested)");
@@ -146,8 +156,8 @@ impl JobStore {
         job_in(changed(request.send().await)?)
     }
 
-    /// Records that the lab has given a pending job back to its caller. A job whose program runs or that is done stays as
-    /// it is. Gives the job as it then is; `None` if there is no such job.
+    /// Records that the lab has given a pending job back to its caller. A job whose program runs or that is done stays
+    /// as it is. Gives the job as it then is; `None` if there is no such job.
     pub async fn canceled(&self, id: JobId, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
         let canceled = self.finish_canceled(id, now).condition_expression("#status = :pending");
         let canceled = canceled.expression_attribute_values(":pending", text(Status::Pending.as_str()));

@@ -54,8 +54,8 @@ impl JobStore {
         Ok(keyed.filter(|keyed| !keyed.id.is_expired(now)))
     }
 
-    /// Records a new job under a key, in one transaction. Where another submit has got the key first, gives that one, and
-    /// nothing is recorded.
+    /// Records a new job under a key, in one transaction. Where another submit has got the key first, gives that one,
+    /// and nothing is recorded.
     pub async fn submit_keyed(
         &self,
         job: &Job,

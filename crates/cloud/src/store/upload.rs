@@ -24,8 +24,8 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
 const UPLOAD_BYTES_PER_S: u64 = 16 * 1024;
 
 impl JobStore {
-    /// Uploads a response from its file, without holding it in memory: in one piece, or in parts of [`PART_BYTES`] if it
-    /// has more than one. S3 checks what it gets against the SHA-256 of the whole, or of each part.
+    /// Uploads a response from its file, without holding it in memory: in one piece, or in parts of [`PART_BYTES`] if
+    /// it has more than one. S3 checks what it gets against the SHA-256 of the whole, or of each part.
     pub async fn put_response(
         &self,
         id: JobId,

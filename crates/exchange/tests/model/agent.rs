@@ -221,11 +221,7 @@ impl World {
                     self.agent.publishing = Some(Publishing::Planned(to_small(&queue)));
                     continue;
                 }
-                Action::Fail { .. }
-                | Action::Lose(_)
-                | Action::Restore(_)
-                | Action::Prune
-                | Action::Heartbeat { .. } => {
+                Action::Fail { .. } | Action::Lose(_) | Action::Restore(_) | Action::Prune | Action::Heartbeat(_) => {
                     unreachable!("no program of this world fails, and it is young")
                 }
             });
@@ -234,15 +230,15 @@ impl World {
         self.agent.phase = if is_quiet { Phase::AskCloud } else { Phase::Execute };
     }
 
-    /// The agent's memory as the real planner takes it. What time decides is decided by who is still at work: a file that
-    /// somebody has open is young, any other one is old.
+    /// The agent's memory as the real planner takes it. What time decides is decided by who is still at work: a file
+    /// that somebody has open is young, any other one is old.
     fn view(&self, all_delivered: bool) -> View {
         let mut view = View { last_heartbeat: Some(now()), last_prune: Some(now()), ..View::default() };
         for (&job, known) in &self.agent.known {
             view.learn(Job { cancel_requested: known.is_asked_back, ..real_job(job, known.state) });
             let real = view.jobs.get_mut(&id(job)).unwrap();
             real.has_request = known.has_request || all_delivered;
-            real.response_date = known.has_response.then(long_ago);
+            real.see_response(known.has_response.then(long_ago), now());
         }
         let age =
             |inode: Option<usize>| if inode.is_some_and(|inode| self.is_held(inode)) { now() } else { long_ago() };

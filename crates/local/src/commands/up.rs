@@ -23,7 +23,8 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
             say(&format!("note: the built-in worker has no program for {api}; bring your own worker with --no-worker"));
         }
     }
-    let settings = Settings { apis: args.apis.clone(), ..Settings::default() };
+    let (owner_scope, queue_limit) = (args.owner_scope, args.queue_limit);
+    let settings = Settings { apis: args.apis.clone(), owner_scope, queue_limit };
     let stack = Stack::start(&args.dir, args.port, &settings).await?;
     let mut lab = Lab::default();
     if !args.no_agent {

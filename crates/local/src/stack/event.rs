@@ -75,8 +75,8 @@ pub(super) fn to_lambda_request(
 
     event.multi_value_headers = parts.headers;
     event.multi_value_headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
-    // The deployed API takes every media type for a binary one, so that a body's size in the event is the same whatever is
-    // in it: base64.
+    // The deployed API takes every media type for a binary one, so that a body's size in the event is the same whatever
+    // is in it: base64.
     let encoded_bytes = body.len().div_ceil(3) * 4;
     if serde_json::to_vec(&event).ok()?.len() + encoded_bytes > EVENT_MAX_BYTES {
         return None;

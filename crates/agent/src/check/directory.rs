@@ -1,0 +1,66 @@
+//! The lab's side: the directory, its lock, and whether files can change places there.
+
+use std::path::Path;
+
+use bcrlapi_directory::{DirectoryError, DirectoryTrial, Stranger};
+
+use super::Finding;
+
+const DIRECTORY: &str = "directory";
+const LOCK: &str = "lock";
+const EXCHANGE: &str = "exchange";
+const NOT_TRIED: &str = "not tried: mend the directory first";
+
+pub(super) fn check(shared: &Path) -> [Finding; 3] {
+    let tried = DirectoryTrial::of(shared).and_then(|trial| trial.write().map(|()| trial));
+    match tried {
+        Ok(trial) => [directory(shared, &trial), lock(trial.has_agent()), exchange(trial.can_exchange())],
+        Err(error) => {
+            let mend = "make it or mount it, let the agent's user write there, or name another with --shared";
+            let failed = Finding::fail(DIRECTORY, format!("{error}; {mend}"));
+            [failed, Finding::fail(LOCK, NOT_TRIED), Finding::fail(EXCHANGE, NOT_TRIED)]
+        }
+    }
+}
+
+fn directory(shared: &Path, trial: &DirectoryTrial) -> Finding {
+    let shared = shared.display();
+    let missing = trial.missing_folders();
+    let folders = if missing.is_empty() { String::new() } else { format!("; the agent makes {}", missing.join(", ")) };
+    match trial.strangers() {
+        Ok(strangers) => match strangers.first() {
+            None => Finding::ok(DIRECTORY, format!("{shared} can be written{folders}")),
+            Some(stranger) => Finding::warn(DIRECTORY, of_another(stranger)),
+        },
+        Err(error) => Finding::fail(DIRECTORY, error.to_string()),
+    }
+}
+
+fn of_another(Stranger { path, owner, own }: &Stranger) -> String {
+    format!(
+        "{} belongs to user {owner}, and this is user {own}; run the agent and your programs as one user, or give the \
+         directory a group that both are in, chmod g+ws, and both the umask 002",
+        path.display()
+    )
+}
+
+fn lock(has_agent: Result<bool, DirectoryError>) -> Finding {
+    match has_agent {
+        Ok(false) => Finding::ok(LOCK, "no agent serves the directory now"),
+        Ok(true) => {
+            Finding::warn(LOCK, "an agent serves the directory now; a second one will be refused: stop it first")
+        }
+        Err(error) => Finding::fail(LOCK, format!("{error}; the file system must have flock")),
+    }
+}
+
+fn exchange(can_exchange: Result<bool, DirectoryError>) -> Finding {
+    match can_exchange {
+        Ok(true) => Finding::ok(EXCHANGE, "files can change places in one step"),
+        Ok(false) => {
+            let what = "this file system cannot exchange files (NFS, some FUSE)";
+            Finding::warn(EXCHANGE, format!("{what}; scripts that rewrite status.json must take its lock"))
+        }
+        Err(error) => Finding::fail(EXCHANGE, error.to_string()),
+    }
+}

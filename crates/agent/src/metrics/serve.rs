@@ -1,0 +1,29 @@
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::Metrics;
+use crate::{AgentError, Clock};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Answers `GET /metrics` at this address until `stop`, beside whatever else the agent does. Fails only if it cannot
+/// listen there.
+pub(crate) async fn serve(
+    address: SocketAddr,
+    metrics: Metrics,
+    clock: Clock,
+    stop: CancellationToken,
+) -> Result<(), AgentError> {
+    let refused = |source| AgentError::Metrics { address, source };
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    tracing::info!(address = %listener.local_addr().map_err(refused)?, "serving metrics");
+    let answer = move || async move { ([(CONTENT_TYPE, OPEN_METRICS)], metrics.render(clock())) };
+    let app = Router::new().route("/metrics", get(answer));
+    tokio::spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await });
+    Ok(())
+}

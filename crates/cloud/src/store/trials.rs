@@ -1,0 +1,123 @@
+//! The store's calls, tried without changing anything.
+
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use bcrlapi_domain::JobId;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::JobStore;
+use super::objects::Key;
+use crate::schema::{INBOX_NEW, PK};
+use crate::trial::ClockSkew;
+use crate::{Heartbeat, Refusal, Tried, item};
+
+/// A condition that no row fulfils: it is judged only once the call is permitted.
+const NEVER: &str = "attribute_exists(pk) AND attribute_not_exists(pk)";
+
+/// Tries the calls of an agent, each on a job that cannot be there.
+#[derive(Debug)]
+pub struct Trial<'a> {
+    store: &'a JobStore,
+    skew: ClockSkew,
+    /// The first millisecond of 1970: expired before anybody could submit it.
+    nobodys: JobId,
+}
+
+impl JobStore {
+    /// What an agent's calls would meet. Nothing is sent yet.
+    pub fn trial(&self) -> Trial<'_> {
+        Trial { store: self, skew: ClockSkew::default(), nobodys: JobId::earliest(DateTime::UNIX_EPOCH) }
+    }
+}
+
+impl Trial<'_> {
+    /// Asks the table's inbox, as every look does.
+    pub async fn table(&self) -> Result<(), Refusal> {
+        let query = self.store.query_inbox(INBOX_NEW, Utc::now()).limit(1).customize();
+        query.interceptor(self.skew.clone()).send().await.map(drop).map_err(Refusal::from)
+    }
+
+    /// Asks the bucket for what it holds, at most one name: who may not ask so is not told either that an object is gone.
+    pub async fn bucket(&self) -> Result<(), Refusal> {
+        let list = self.store.s3.list_objects_v2().bucket(&self.store.bucket).max_keys(1).customize();
+        list.interceptor(self.skew.clone()).send().await.map(drop).map_err(Refusal::from)
+    }
+
+    /// All other calls of an agent that serves.
+    pub async fn calls(&self) -> Vec<Tried> {
+        let rows = async { [self.get_item().await, self.update_item().await, self.put_item().await] };
+        let get = async { [self.get_object(Key::Request(self.nobodys)).await] };
+        let (rows, get, put) = tokio::join!(rows, get, self.put_object());
+        rows.into_iter().chain(get).chain(put).collect()
+    }
+
+    /// The calls that only a resync makes.
+    pub async fn calls_of_resync(&self) -> Vec<Tried> {
+        let scan = self.store.dynamodb.scan().table_name(&self.store.table).limit(1).send();
+        let (scan, get) = tokio::join!(scan, self.get_object(Key::Response(self.nobodys)));
+        vec![("dynamodb:Scan", scan.map(drop).map_err(Refusal::from)), get]
+    }
+
+    /// How far this computer's clock is ahead of AWS's; `None` where nobody has answered yet.
+    pub fn clock_skew(&self) -> Option<TimeDelta> {
+        self.skew.get()
+    }
+
+    async fn get_item(&self) -> Tried {
+        let get = self.store.dynamodb.get_item().table_name(&self.store.table).key(PK, item::pk(self.nobodys));
+        ("dynamodb:GetItem", get.send().await.map(drop).map_err(Refusal::from))
+    }
+
+    async fn update_item(&self) -> Tried {
+        let update = self.store.dynamodb.update_item().table_name(&self.store.table);
+        let update =
+            update.key(PK, item::pk(self.nobodys)).update_expression("REMOVE trial").condition_expression(NEVER);
+        let tried = match update.send().await {
+            Err(error) if is(&error, UpdateItemError::is_conditional_check_failed_exception) => Ok(()),
+            other => other.map(drop).map_err(Refusal::from),
+        };
+        ("dynamodb:UpdateItem", tried)
+    }
+
+    async fn put_item(&self) -> Tried {
+        let put = self.store.dynamodb.put_item().table_name(&self.store.table);
+        let tried = match put.item(PK, Heartbeat::pk()).condition_expression(NEVER).send().await {
+            Err(error) if is(&error, PutItemError::is_conditional_check_failed_exception) => Ok(()),
+            other => other.map(drop).map_err(Refusal::from),
+        };
+        ("dynamodb:PutItem", tried)
+    }
+
+    async fn get_object(&self, key: Key) -> Tried {
+        let get = self.store.s3.get_object().bucket(&self.store.bucket).key(key.to_string());
+        let tried = match get.send().await {
+            Err(error) if is(&error, GetObjectError::is_no_such_key) => Ok(()),
+            other => other.map(drop).map_err(Refusal::from),
+        };
+        let name = match key {
+            Key::Request(_) => "s3:GetObject of request/*",
+            Key::Response(_) => "s3:GetObject of response/*",
+        };
+        (name, tried)
+    }
+
+    /// Begins an upload, which takes the permission to write, and gives it up again: no object comes of it.
+    async fn put_object(&self) -> Vec<Tried> {
+        let (s3, bucket, key) = (&self.store.s3, &self.store.bucket, Key::Response(self.nobodys).to_string());
+        let begun = s3.create_multipart_upload().bucket(bucket).key(&key).send().await;
+        let begun = begun.map_err(Refusal::from);
+        let mut tried = Vec::new();
+        if let Ok(begun) = &begun {
+            let abort = s3.abort_multipart_upload().bucket(bucket).key(key).set_upload_id(begun.upload_id.clone());
+            tried.push(("s3:AbortMultipartUpload of response/*", abort.send().await.map(drop).map_err(Refusal::from)));
+        }
+        tried.push(("s3:PutObject of response/*", begun.map(drop)));
+        tried
+    }
+}
+
+fn is<E>(error: &SdkError<E>, kind: impl FnOnce(&E) -> bool) -> bool {
+    error.as_service_error().is_some_and(kind)
+}
