@@ -1,0 +1,453 @@
+#!/usr/bin/env bash
+# Proves a deployment before anybody depends on it: see --help.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+    cat <<'END'
+Deploys the built template as a stack of its own, runs jobs through it with the agent and the worker, tries what must be
+refused, prints what came of each, and removes everything that it made. Stacks that are there already stay as they are.
+
+    sam build && cargo build --release --bins
+    infra/verify.sh                                     # some 10 minutes, for a few cents
+    infra/verify.sh -- Architecture=arm64               # more of the template's parameters
+
+    --template FILE   the built template (.aws-sam/build/template.yaml)
+    --bin DIR         where bcrlapi, bcrlapi-agent and bcrlapi-worker are (target/release)
+    --help            this
+
+Credentials and region are those of the AWS CLI. They have to be those of a user or a role, not of the account's root user,
+and may need an administrator's rights: roles and policies are made. With AWS_ENDPOINT_URL it runs on an emulator.
+Needs the AWS CLI, curl 7.84 or newer, and python3. Exits with 0 if everything was as it has to be, else 1.
+END
+}
+
+template=.aws-sam/build/template.yaml
+bin=target/release
+while [ $# -gt 0 ]; do
+    case $1 in
+    --template) template=$2; shift 2 ;;
+    --bin) bin=$2; shift 2 ;;
+    --help | -h) usage; exit ;;
+    --) shift; break ;;
+    *) usage >&2; exit 2 ;;
+    esac
+done
+die() { printf '%s\n' "$*" >&2; exit 1; }
+[ -e "$template" ] || die "there is no $template; run: sam build"
+for command in aws curl python3; do command -v "$command" >/dev/null || die "this needs $command"; done
+for name in bcrlapi bcrlapi-agent bcrlapi-worker; do
+    [ -x "$bin/$name" ] || die "there is no $bin/$name; run: cargo build --release --bins"
+done
+PATH=$(cd "$bin" && pwd):$PATH
+export AWS_PAGER='' AWS_MAX_ATTEMPTS=5
+region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
+[ -n "$region" ] || die 'there is no region; set AWS_REGION'
+export AWS_REGION=$region AWS_DEFAULT_REGION=$region
+
+identity=$(aws sts get-caller-identity --query '[Account, Arn]' --output text)
+read -r account operator <<<"$identity"
+partition=$(cut -d: -f2 <<<"$operator")
+stack=bcrlapi-verify-$(od -An -N4 -tx1 /dev/urandom | tr -d ' \n')
+work=$(mktemp -d)
+chmod 700 "$work"
+shared=$work/shared
+failures=0 roles=() stacks=()
+
+# --- What came of it -------------------------------------------------------------------------------------------------
+
+step() { printf '\n%s\n' "$*"; }
+
+# result WANTED GOT WHO WHAT
+result() {
+    local mark=ok
+    [ "$1" = "$2" ] || { mark=BAD failures=$((failures + 1)) ; }
+    printf '  %-4s %-9s %-60s %s\n' "$mark" "$3" "$4" "$2$([ "$mark" = ok ] || echo ", not $1")"
+}
+
+# until_so SECONDS COMMAND...: tries until it succeeds.
+until_so() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>"$work/error"; do
+        [ $SECONDS -lt $end ] || { cat "$work/error" >&2; echo "gave up: $*" >&2; return 1; }
+        sleep 1
+    done
+}
+
+# --- Who does it -----------------------------------------------------------------------------------------------------
+
+# as WHO COMMAND...: with that role's credentials and no others.
+as() (
+    # shellcheck disable=SC1090
+    . "$work/keys.$1"
+    unset AWS_PROFILE
+    shift
+    exec "$@"
+)
+
+# role WHO [POLICY_ARN...]: a role that this account may take, with these policies and nothing else.
+role() {
+    local who=$1 name=$stack-$1 policy
+    shift
+    aws iam create-role --role-name "$name" --description 'made by infra/verify.sh' --assume-role-policy-document \
+        '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"'"$account"'"}}]}' \
+        >/dev/null
+    roles+=("$name")
+    for policy in "$@"; do aws iam attach-role-policy --role-name "$name" --policy-arn "$policy"; done
+}
+
+take_role() {
+    local keys
+    keys=$(aws sts assume-role --role-arn "arn:$partition:iam::$account:role/$stack-$1" --role-session-name verify \
+        --query 'Credentials.[AccessKeyId, SecretAccessKey, SessionToken]' --output text) || return 1
+    read -r id secret token <<<"$keys"
+    printf 'export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s AWS_SESSION_TOKEN=%s\n' "$id" "$secret" "$token" \
+        >"$work/keys.$1"
+}
+
+# copy_of WHO LOGICAL_ID: a role with the very policies of a function's role, which only Lambda may take.
+copy_of() {
+    local original policy
+    original=$(resource "$2")
+    role "$1"
+    for policy in $(aws iam list-role-policies --role-name "$original" --query PolicyNames --output text); do
+        aws iam get-role-policy --role-name "$original" --policy-name "$policy" --query PolicyDocument >"$work/policy"
+        aws iam put-role-policy --role-name "$stack-$1" --policy-name "$policy" --policy-document "file://$work/policy"
+    done
+}
+
+# --- What they do ----------------------------------------------------------------------------------------------------
+
+# call WHO METHOD PATH [CURL_ARGUMENT...]: prints the status; the body is in $work/body. "nobody" does not sign.
+call() {
+    local who=$1 method=$2 path=$3
+    shift 3
+    [ "$method" = GET ] || set -- -d @examples/soc/request.json -H 'content-type: application/json' "$@"
+    if [ "$who" != nobody ]; then
+        # shellcheck disable=SC1090,SC2016
+        (. "$work/keys.$who" && printf 'user = "%s:%s"\nheader = "x-amz-security-token: %s"\n' \
+            "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" "$AWS_SESSION_TOKEN") >"$work/curl"
+        set -- --config "$work/curl" --aws-sigv4 "aws:amz:$region:execute-api" "$@"
+    fi
+    curl --silent --show-error --max-time 40 --request "$method" --output "$work/body" --write-out '%{http_code}' \
+        "$@" "$BCRLAPI_URL$path"
+}
+
+# expect STATUS WHO METHOD PATH [CURL_ARGUMENT...]
+expect() {
+    local wanted=$1 got
+    shift
+    got=$(call "$@") || got='no answer'
+    result "$wanted" "$got" "$1" "$2 ${3//$uuid/\{uuid\}}"
+}
+
+is_status() { [ "$(call "${@:2}")" = "$1" ]; }
+
+# aws_says WHO COMMAND...: allowed, denied, or the error's code.
+aws_says() {
+    if as "$1" aws "${@:2}" >"$work/answer" 2>"$work/error"; then echo allowed; return; fi
+    local code
+    code=$(sed -n 's/.*An error occurred (\([^)]*\)).*/\1/p' "$work/error" | head -n 1)
+    case $code in
+    AccessDenied* | 403 | UnauthorizedOperation) echo denied ;;
+    '') tail -n 1 "$work/error" ;;
+    *) echo "$code" ;;
+    esac
+}
+
+# may WHO COMMAND..., may_not WHO COMMAND...: of the AWS CLI.
+may() { result allowed "$(aws_says "$@")" "$1" "$(shortened "${@:2}")"; }
+may_not() { result denied "$(aws_says "$@")" "$1" "$(shortened "${@:2}")"; }
+may_see_missing() { result NoSuchKey "$(aws_says "$@")" "$1" "$(shortened "${@:2}")"; }
+shortened() {
+    local words="$1 $2 ${*:3}"
+    words=${words//--*-name /} words=${words//$table/TABLE} words=${words//$bucket/BUCKET} words=${words//$uuid/\{uuid\}}
+    words=${words//$stack/STACK} words=${words//$work\//}
+    echo "${words:0:60}"
+}
+
+has_ended() { [ "$(as client bcrlapi --json status "$1" | field status)" = 'done' ]; }
+field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+
+start_agent() {
+    # Nothing reaches it of what else the environment may hold.
+    (
+        # shellcheck disable=SC1090,SC1091
+        . "$work/keys.agent"
+        for name in AWS_ENDPOINT_URL SSL_CERT_FILE HTTPS_PROXY NO_PROXY; do
+            [ -z "${!name:-}" ] || set -- "$@" "$name=${!name}"
+        done
+        exec env -i PATH="$PATH" HOME="$work" AWS_EC2_METADATA_DISABLED=true AWS_REGION="$region" \
+            AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID" AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" \
+            AWS_SESSION_TOKEN="$AWS_SESSION_TOKEN" "$@" \
+            bcrlapi-agent --shared "$shared" --table "$table" --bucket "$bucket" --poll 1s
+    ) >>"$work/agent.log" 2>&1 &
+    agent=$!
+}
+
+start_worker() {
+    env -i PATH="$PATH" HOME="$work" bcrlapi-worker --shared "$shared" -- "$@" >>"$work/worker.log" 2>&1 &
+    worker=$!
+}
+
+stop() {
+    kill "$1" 2>/dev/null || true
+    wait "$1" 2>/dev/null || true
+}
+
+# --- The stack -------------------------------------------------------------------------------------------------------
+
+resource() {
+    aws cloudformation describe-stack-resource --stack-name "$stack" --logical-resource-id "$1" \
+        --query StackResourceDetail.PhysicalResourceId --output text
+}
+
+output() {
+    aws cloudformation describe-stacks --stack-name "$1" --output text \
+        --query "Stacks[0].Outputs[?OutputKey=='$2'].OutputValue"
+}
+
+# deploy STACK TEMPLATE PARAMETER=VALUE...
+deploy() {
+    stacks=("$1" "${stacks[@]}")
+    aws cloudformation deploy --stack-name "$1" --template-file "$2" --s3-bucket "$stack-code" --no-fail-on-empty-changeset \
+        --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides "${@:3}" >"$work/deploy.log" 2>&1 &&
+        return
+    cat "$work/deploy.log" >&2
+    aws cloudformation describe-stack-events --stack-name "$1" --output text --query \
+        "StackEvents[?ends_with(ResourceStatus, 'FAILED')].[LogicalResourceId, ResourceStatusReason]" >&2
+    die 'the stack could not be made'
+}
+
+# remove WHAT COMMAND...
+remove() {
+    local what=$1
+    shift
+    if "$@" >/dev/null 2>"$work/error"; then
+        printf '  %s\n' "$what"
+    else
+        printf '  BAD  %s is still there: %s\n' "$what" "$(tail -n 1 "$work/error")"
+        failures=$((failures + 1))
+    fi
+}
+
+remove_role() {
+    local policy
+    for policy in $(aws iam list-attached-role-policies --role-name "$1" --query 'AttachedPolicies[].PolicyArn' --output text); do
+        aws iam detach-role-policy --role-name "$1" --policy-arn "$policy" || return 1
+    done
+    for policy in $(aws iam list-role-policies --role-name "$1" --query PolicyNames --output text); do
+        aws iam delete-role-policy --role-name "$1" --policy-name "$policy" || return 1
+    done
+    aws iam delete-role --role-name "$1"
+}
+
+remove_bucket() { aws s3 rm "s3://$1" --recursive --only-show-errors && aws s3api delete-bucket --bucket "$1"; }
+remove_table() {
+    aws dynamodb update-table --table-name "$1" --no-deletion-protection-enabled &&
+        until_so 60 aws dynamodb delete-table --table-name "$1" && aws dynamodb wait table-not-exists --table-name "$1"
+}
+remove_stack() {
+    aws cloudformation delete-stack --stack-name "$1" && aws cloudformation wait stack-delete-complete --stack-name "$1"
+}
+# Only where this run has set it: API Gateway's role for logs, which the template leaves in the account.
+remove_log_role() {
+    aws apigateway update-account --patch-operations op=replace,path=/cloudwatchRoleArn,value= && remove_role "$1"
+}
+
+remove_everything() {
+    local status=$? what kind id
+    trap - EXIT INT TERM
+    set +e
+    stop "${agent:-}"
+    stop "${worker:-}"
+    if [ $status -ne 0 ] && [ -e "$work/agent.log" ]; then tail -n 20 "$work/agent.log" >&2; fi
+    step 'Removed:'
+    # The template retains these, whatever becomes of the stack.
+    if [ ${#stacks[@]} -gt 0 ]; then
+        aws cloudformation list-stack-resources --stack-name "$stack" --output text --query \
+            'StackResourceSummaries[?PhysicalResourceId].[ResourceType, PhysicalResourceId, LogicalResourceId]' >"$work/retained"
+    fi
+    for what in "${roles[@]}"; do remove "role $what" remove_role "$what"; done
+    for what in "${stacks[@]}"; do remove "stack $what" remove_stack "$what"; done
+    while read -r kind id what; do
+        case $kind/$what in
+        AWS::DynamoDB::Table/*) remove "table $id" remove_table "$id" ;;
+        AWS::S3::Bucket/*) remove "bucket $id" remove_bucket "$id" ;;
+        */AccountLogRoleForApiGateway) remove "role $id, and API Gateway's use of it for logs" remove_log_role "$id" ;;
+        esac
+    done < <(cat "$work/retained" 2>/dev/null)
+    [ -z "${code:-}" ] || remove "bucket $code" remove_bucket "$code"
+    rm -rf "$work"
+    [ $failures -eq 0 ] || printf '\n%s of the above are BAD\n' "$failures"
+    [ $status -eq 0 ] && [ $failures -eq 0 ]
+    exit
+}
+trap remove_everything EXIT
+trap 'exit 1' INT TERM
+
+step "Deploying $stack to account $account, $region${AWS_ENDPOINT_URL:+ at $AWS_ENDPOINT_URL}"
+location=()
+[ "$region" = us-east-1 ] || location=(--create-bucket-configuration "LocationConstraint=$region")
+aws s3api create-bucket --bucket "$stack-code" "${location[@]}" >/dev/null
+code=$stack-code
+aws cloudformation package --template-file "$template" --s3-bucket "$code" --output-template-file "$work/template.yaml" >/dev/null
+log_role=$(aws apigateway get-account --query cloudwatchRoleArn --output text)
+case $log_role in None | '') log_role=create ;; *) log_role=existing ;; esac
+deploy "$stack" "$work/template.yaml" AllowedApis=soc Monitoring=none AccountLogRole=$log_role "$@"
+for api in soc other; do
+    deploy "$stack-client-$api" infra/client-policy.yaml Api=$api ApiArn="$(output "$stack" ApiArn)"
+done
+table=$(output "$stack" TableName)
+bucket=$(output "$stack" BucketName)
+BCRLAPI_URL=$(output "$stack" ApiUrl)
+if [ -n "${AWS_ENDPOINT_URL:-}" ]; then
+    # Emulators have the API at this path of their one address.
+    host=${BCRLAPI_URL#https://}
+    BCRLAPI_URL=$AWS_ENDPOINT_URL/restapis/${host%%.*}/${host##*/}/_user_request_
+fi
+export BCRLAPI_URL
+uuid=01890000-0000-7000-8000-000000000000
+
+role client "$(output "$stack-client-soc" ClientPolicyArn)"
+role other "$(output "$stack-client-other" ClientPolicyArn)"
+role every "$(output "$stack" ClientPolicyArn)"
+role stranger
+role agent "$(output "$stack" AgentPolicyArn)"
+role resync "$(output "$stack" AgentPolicyArn)" "$(output "$stack" ResyncPolicyArn)"
+copy_of submit SubmitRole
+copy_of status StatusRole
+copy_of result ResultRole
+for who in client other every stranger agent resync submit status result; do until_so 60 take_role $who; done
+# New roles and policies take some seconds to count everywhere; what is refused before that proves nothing.
+for who in client other every; do until_so 90 is_status 200 $who GET /v1/lab; done
+
+step 'A job, from the caller through the agent and the worker and back:'
+mkdir "$shared"
+start_agent
+lab_is_online() { [ "$(as client bcrlapi --json lab | field state)" = online ]; }
+until_so 90 lab_is_online
+result online "$(as client bcrlapi --json lab | field state)" client 'the lab'
+start_worker python3 examples/soc/main.py
+uuid=$(as client bcrlapi submit soc --input examples/soc/request.json)
+as client bcrlapi wait "$uuid" --timeout 2m >/dev/null
+as client bcrlapi result "$uuid" --output "$work/result.json"
+same() { if cmp --silent "$1" "$2"; then echo same; else echo different; fi; }
+result same "$(same "$work/result.json" "$shared/response/$uuid.json")" client "the result, and the lab's response file"
+
+bad=$(echo '{"samples": "none"}' | as client bcrlapi submit soc)
+until_so 60 has_ended "$bad"
+result failed "$(as client bcrlapi --json status "$bad" | field outcome)" client 'a job whose program fails'
+uuid=$bad expect 422 client GET "/v1/jobs/$bad/result"
+stop "$worker"
+
+unwanted=$(as client bcrlapi submit soc --input examples/soc/request.json)
+until_so 60 grep -q "$unwanted" "$shared/request/status.json"
+as client bcrlapi cancel "$unwanted" >/dev/null
+until_so 60 has_ended "$unwanted"
+result canceled "$(as client bcrlapi --json status "$unwanted" | field outcome)" client 'a job that is taken back from the lab'
+
+# Larger than what a function may answer, and than what the agent uploads in one piece.
+start_worker python3 -c 'import json, sys; json.dump(["0123456789abcde"] * 2**20, open(sys.argv[2], "w"))'
+large=$(as client bcrlapi submit soc --input examples/soc/request.json)
+until_so 300 has_ended "$large"
+stop "$worker"
+etag=$(aws s3api head-object --bucket "$bucket" --key "response/$large.json" --query ETag --output text)
+result parts "$(case $etag in *-[0-9]*) echo parts ;; *) echo "$etag" ;; esac)" agent 'the upload of a response of 20 MB'
+uuid=$large expect 413 client GET "/v1/jobs/$large/result"
+uuid=$large expect 200 client GET "/v1/jobs/$large/result/link"
+curl --silent --show-error --output "$work/large.json" "$(field url <"$work/body")"
+result same "$(same "$work/large.json" "$shared/response/$large.json")" client 'what its link leads to'
+stop "$agent"
+
+step 'The API, and who may not call it:'
+expect 200 client GET /v1/openapi.json
+for path in /v1/lab /v1/openapi.json /v1/jobs "/v1/jobs/$uuid" "/v1/jobs/$uuid/result" "/v1/jobs/$uuid/result/link" /; do
+    expect 403 nobody GET "$path"
+done
+for path in /v1/apis/soc/jobs "/v1/jobs/$uuid/cancel"; do expect 403 nobody POST "$path"; done
+for who in stranger agent; do
+    for path in /v1/lab "/v1/jobs/$uuid" "/v1/jobs/$uuid/result"; do expect 403 $who GET "$path"; done
+    expect 403 $who POST /v1/apis/soc/jobs
+done
+expect 403 client POST /v1/apis/other/jobs
+expect 403 other POST /v1/apis/soc/jobs
+expect 404 every POST /v1/apis/other/jobs
+# Its policy lets it call for any job; whose it is, the function looks up.
+for path in "/v1/jobs/$uuid" "/v1/jobs/$uuid/result" "/v1/jobs/$uuid/result/link"; do expect 404 every GET "$path"; done
+expect 404 every POST "/v1/jobs/$uuid/cancel"
+sed "s/SECRET_ACCESS_KEY=./&x/" "$work/keys.client" >"$work/keys.forged"
+sed "s/SESSION_TOKEN=./&x/" "$work/keys.client" >"$work/keys.badtoken"
+for who in forged badtoken; do expect 403 $who GET /v1/lab; done
+
+step 'What each role may do with the stores, and what not:'
+job='{"pk":{"S":"job#'$uuid'"}}'
+set_done=(--update-expression 'SET #s = :s' --expression-attribute-names '{"#s":"status"}'
+    --expression-attribute-values '{":s":{"S":"done"}}')
+get=(dynamodb get-item --table-name "$table" --key "$job")
+put_job=(dynamodb put-item --table-name "$table" --item "$job")
+put_lab=(dynamodb put-item --table-name "$table" --item '{"pk":{"S":"lab"}}')
+# shellcheck disable=SC2034
+update=(dynamodb update-item --table-name "$table" --key "$job" "${set_done[@]}")
+delete=(dynamodb delete-item --table-name "$table" --key "$job")
+scan=(dynamodb scan --table-name "$table")
+get_request=(s3api get-object --bucket "$bucket" --key "request/$uuid.json" "$work/object")
+get_response=(s3api get-object --bucket "$bucket" --key "response/$uuid.json" "$work/object")
+get_missing=(s3api get-object --bucket "$bucket" --key response/none.json "$work/object")
+put_request=(s3api put-object --bucket "$bucket" --key "request/$uuid.json")
+put_response=(s3api put-object --bucket "$bucket" --key "response/$uuid.json")
+drop_request=(s3api delete-object --bucket "$bucket" --key "request/$uuid.json")
+drop_response=(s3api delete-object --bucket "$bucket" --key "response/$uuid.json")
+function=$(resource Submit)
+
+for who in client stranger; do
+    may_not $who "${get[@]}"
+    may_not $who "${scan[@]}"
+    may_not $who "${get_response[@]}"
+    may_not $who "${put_response[@]}"
+    may_not $who lambda invoke --function-name "$function" "$work/object"
+done
+
+may submit "${get[@]}"
+may status "${get[@]}"
+may result "${get[@]}"
+may result "${get_response[@]}"
+may agent "${get[@]}"
+may agent "${get_request[@]}"
+may resync "${scan[@]}"
+may resync "${get_response[@]}"
+
+may_not submit "${put_lab[@]}"
+may_not submit "${get_request[@]}"
+may_not submit "${get_response[@]}"
+may_not submit "${put_response[@]}"
+for change in put_job update put_lab; do declare -n words=$change; may_not status "${words[@]}"; may_not result "${words[@]}"; done
+for object in get_request get_response put_request put_response; do
+    declare -n words=$object
+    may_not status "${words[@]}"
+done
+for object in get_request put_request put_response; do declare -n words=$object; may_not result "${words[@]}"; done
+may_not agent "${put_job[@]}"
+may_not agent "${get_response[@]}"
+may_not agent "${put_request[@]}"
+for who in submit status result agent; do may_not $who "${scan[@]}"; done
+for who in submit status result agent resync; do
+    may_not $who "${delete[@]}"
+    may_not $who "${drop_response[@]}"
+    may_not $who dynamodb delete-table --table-name "$table"
+    may_not $who s3api put-bucket-policy --bucket "$bucket" --policy '{}'
+    may_not $who lambda update-function-code --function-name "$function" --zip-file fileb:///dev/null
+    may_not $who iam attach-role-policy --role-name "$stack-$who" --policy-arn "arn:$partition:iam::aws:policy/AdministratorAccess"
+done
+for who in status result agent resync; do may_not $who "${drop_request[@]}"; done
+for who in result agent; do may_see_missing $who "${get_missing[@]/response/request}"; done
+for name in SubmitRole StatusRole ResultRole; do
+    may_not stranger sts assume-role --role-arn "arn:$partition:iam::$account:role/$(resource $name)" --role-session-name verify
+done
+
+step 'The lab loses its shared directory:'
+mv "$shared" "$work/lost"
+mkdir "$shared"
+as resync bcrlapi-agent resync --shared "$shared" --table "$table" --bucket "$bucket" >"$work/resync"
+result same "$(same "$work/lost/response/$large.json" "$shared/response/$large.json")" resync "$(head -n 1 "$work/resync")"
