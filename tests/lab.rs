@@ -322,27 +322,27 @@ def read():
             return json.load(open(status, encoding="utf-8"))
         except (ValueError, FileNotFoundError):
             pass
-def set_status(uuid, word):
-    queue = read()
-    for job in queue["jobs"]:
-        if job["uuid"] == uuid:
-            job["status"] = word
+def write(queue):
     name = status if rewrite == "in place" else f"{status}.mine"
     with open(name, "w", encoding="utf-8") as file:
         json.dump(queue, file, indent=2)
     if name != status:
         os.rename(name, status)
 while True:
-    for job in read()["jobs"]:
+    queue = read()
+    for job in queue["jobs"]:
         if job["status"] == "pending":
             uuid = job["uuid"]
-            set_status(uuid, "processing")
+            job["status"] = "processing"
+            write(queue)
             with open(runs, "a") as file:
                 file.write(uuid + "\n")
             request = json.load(open(f"{shared}/request/{uuid}.json", encoding="utf-8"))
             response = {"uuid": uuid, "payload": request["input"]["payload"]}
             json.dump(response, open(f"{shared}/response/{uuid}.json", "w"))
-            set_status(uuid, "done")
+            queue = read()
+            [job.update(status="done") for job in queue["jobs"] if job["uuid"] == uuid]
+            write(queue)
             break
 "#;
 

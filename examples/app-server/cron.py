@@ -16,34 +16,47 @@ MAIN = pathlib.Path(__file__).resolve().parent / "main.py"
 ERROR_CHARS = 2000
 
 
-def read_jobs(status_file):
+def read(status_file):
     with open(status_file, encoding="utf-8") as file:
         return json.load(file)
 
 
-def set_status(status_file, uuid, **fields):
-    status = read_jobs(status_file)
+def write(status_file, status):
+    with open(status_file, "w", encoding="utf-8") as file:
+        json.dump(status, file, indent=2)
+
+
+def claim(status_file):
+    """Sets the first pending job to processing, in the very list that it was found in, and gives its uuid."""
+    status = read(status_file)
+    for job in status["jobs"]:
+        if job["status"] == "pending":
+            job["status"] = "processing"
+            write(status_file, status)
+            return job["uuid"]
+    return None
+
+
+def finish(status_file, uuid, **fields):
+    status = read(status_file)
     for job in status["jobs"]:
         if job["uuid"] == uuid:
             job.update(fields)
-    with open(status_file, "w", encoding="utf-8") as file:
-        json.dump(status, file, indent=2)
+    write(status_file, status)
 
 
 def main(shared):
     shared = pathlib.Path(shared)
     status_file = shared / "request" / "status.json"
-    pending = [job["uuid"] for job in read_jobs(status_file)["jobs"] if job["status"] == "pending"]
-    if not pending:
+    uuid = claim(status_file)
+    if uuid is None:
         return
-    uuid = pending[0]
-    set_status(status_file, uuid, status="processing")
     request, response = shared / "request" / f"{uuid}.json", shared / "response" / f"{uuid}.json"
     run = subprocess.run([sys.executable, MAIN, request, response], stderr=subprocess.PIPE, text=True)
     if run.returncode == 0:
-        set_status(status_file, uuid, status="done")
+        finish(status_file, uuid, status="done")
     else:
-        set_status(status_file, uuid, status="done", outcome="failed", error=run.stderr[-ERROR_CHARS:])
+        finish(status_file, uuid, status="done", outcome="failed", error=run.stderr[-ERROR_CHARS:])
 
 
 if __name__ == "__main__":

@@ -96,7 +96,9 @@ impl History {
                 self.write_response(id);
                 self.settle();
                 self.compare();
+                // An agent that is started anew waits anew.
                 advance(TimeDelta::seconds(61));
+                self.settle();
                 let job = self.job(id);
                 job.state = State::Done(Outcome::Succeeded);
                 job.entry.insert("status".to_owned(), json!("done"));

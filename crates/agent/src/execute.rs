@@ -145,21 +145,29 @@ impl Agent {
         let id = job.id;
         let body = match self.store.read_request(id, &job.request).await {
             Ok(Some(body)) => body,
-            Ok(None) if job.state.is_done() => return Err(AgentError::Gone { id, what: "request" }),
-            Ok(None) => return self.fail(id, "the request's body is gone; submit it again").await,
+            Ok(None) => return self.undeliverable(&job, "the request's body is gone; submit it again").await,
             Err(error @ StoreError::Damaged { .. }) => {
                 tracing::error!(%error, "cannot deliver");
-                return self.fail(id, "the request's body was damaged in the cloud; submit it again").await;
+                let reason = "the request's body was damaged in the cloud; submit it again";
+                return self.undeliverable(&job, reason).await;
             }
             Err(error) => return Err(error.into()),
         };
         let Ok(content) = render_request(&job, &body, self.settings.offset) else {
-            return self.fail(id, "the request's body is not JSON; submit it again").await;
+            return self.undeliverable(&job, "the request's body is not JSON; submit it again").await;
         };
         let directory = self.directory.clone();
         blocking(move || directory.write_request(id, &content)).await?;
         tracing::info!(uuid = %id, api = %job.api, "delivered");
         Ok(Effect::Delivered(id))
+    }
+
+    /// An open job without a good body fails. One that is done stays so: its body is only missed by a resync.
+    async fn undeliverable(&self, job: &Job, reason: &str) -> Result<Effect, AgentError> {
+        if job.state.is_done() {
+            return Err(AgentError::Gone { id: job.id, what: "request" });
+        }
+        self.fail(job.id, reason).await
     }
 
     async fn restore(&self, job: Job) -> Result<Effect, AgentError> {

@@ -174,8 +174,8 @@ fn publish(file: Option<&Queue>, view: &View, settings: Settings, now: DateTime<
     let is_welcome = |id: JobId, state: Option<State>| match view.jobs.get(&id) {
         Some(known) if known.is_withdrawn() => state != Some(State::Pending) && !known.job.state.is_done(),
         Some(known) => !known.job.state.is_done(),
-        // It was in the queue once, and its caller wants it back.
-        None => state != Some(State::Pending) && view.inbox.contains(&id),
+        // It was in the queue once, and its caller may want it back: somebody runs it all the same.
+        None => state != Some(State::Pending) && (view.inbox.contains(&id) || view.requests.contains(&id)),
     };
     for news in news {
         merged.absorb(news, is_welcome);

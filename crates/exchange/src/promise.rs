@@ -83,8 +83,9 @@ pub struct Publish<'a> {
 pub type PublishRule = (&'static str, fn(&Publish<'_>) -> bool);
 
 /// What holds of every publish.
-pub const OF_A_PUBLISH: [PublishRule; 7] = [
-    ("a publish loses no entry before its week is over", loses_no_entry),
+pub const OF_A_PUBLISH: [PublishRule; 8] = [
+    ("a publish loses no entry before its week is over, but one that waits and is wanted back", loses_no_entry),
+    ("a publish drops no program's start", drops_no_start),
     ("a publish keeps the order, and appends", keeps_the_order),
     ("a publish moves no status back", moves_no_status_back),
     ("a publish brings in only jobs that are taken and delivered", brings_in_only_delivered_jobs),
@@ -130,9 +131,22 @@ impl<'a> Publish<'a> {
 
 fn loses_no_entry(publish: &Publish<'_>) -> bool {
     let is_nobodys = |entry: &&Entry| entry.id().is_none();
-    let is_kept = |id| publish.queue.entry(id).is_some() || publish.is_withdrawn(id);
-    publish.lasting().filter_map(Entry::id).all(is_kept)
+    let is_kept = |entry: &Entry| {
+        let waits = entry.state() == Some(State::Pending);
+        entry.id().is_none_or(|id| publish.queue.entry(id).is_some() || waits && publish.is_withdrawn(id))
+    };
+    publish.lasting().all(is_kept)
         && publish.queue.entries().iter().filter(is_nobodys).eq(publish.lasting().filter(is_nobodys))
+}
+
+fn drops_no_start(publish: &Publish<'_>) -> bool {
+    let is_open = |id: JobId| match publish.view.jobs.get(&id) {
+        Some(known) => !known.job.state.is_done(),
+        None => publish.view.requests.contains(&id),
+    };
+    let has_started = |entry: &&Entry| entry.state().is_some_and(|state| state.status() > Status::Pending);
+    let started = publish.news().flat_map(Queue::entries).filter(has_started).filter_map(Entry::id);
+    started.filter(|id| is_open(*id) && !id.is_expired(publish.now)).all(|id| publish.queue.entry(id).is_some())
 }
 
 fn keeps_the_order(publish: &Publish<'_>) -> bool {

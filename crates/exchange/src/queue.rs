@@ -132,8 +132,9 @@ impl Queue {
 
     /// Takes out the entry of a job that still waits.
     pub fn withdraw(&mut self, id: JobId) {
-        if self.entry(id).is_some_and(|entry| entry.state() == Some(State::Pending)) {
-            self.retain(|entry| entry.id() != Some(id));
+        let waits = |entry: &Entry| entry.state() == Some(State::Pending);
+        if self.entry(id).is_some_and(waits) {
+            self.retain(|entry| entry.id() != Some(id) || !waits(entry));
         }
     }
 

@@ -49,7 +49,8 @@ pub struct LabJob {
 pub struct ResponseSeen {
     /// When it was last written, by the clock of whoever did.
     pub date: DateTime<Utc>,
-    /// Since when it has been left alone. That clock may be ahead of ours: not before it was first seen so.
+    /// Since when it has been left alone, by ours: when it was first seen with that date. The other clock may be ahead or
+    /// behind.
     pub quiet_since: DateTime<Utc>,
 }
 
@@ -97,7 +98,7 @@ impl LabJob {
     /// Takes in when its response file was last written; `None` where there is none.
     pub fn see_response(&mut self, date: Option<DateTime<Utc>>, now: DateTime<Utc>) {
         let earlier = self.response.filter(|seen| Some(seen.date) == date);
-        self.response = earlier.or(date.map(|date| ResponseSeen { date, quiet_since: date.min(now) }));
+        self.response = earlier.or(date.map(|date| ResponseSeen { date, quiet_since: now }));
     }
 
     /// Whether the cloud may have news of a job that the lab has: its caller may want it back as long as it waits.

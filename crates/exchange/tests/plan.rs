@@ -219,20 +219,22 @@ fn a_response_that_is_left_alone_for_a_minute_counts_as_done() {
 }
 
 #[test]
-fn a_response_from_a_clock_that_is_ahead_counts_from_when_it_was_seen() {
+fn a_response_from_a_clock_that_is_wrong_counts_from_when_it_was_seen() {
+    for hours in [1, -1] {
+        assert_counts_from_when_it_was_seen(now() + TimeDelta::hours(hours));
+    }
+}
+
+fn assert_counts_from_when_it_was_seen(date: DateTime<Utc>) {
     let mut view = lab(&[(1, State::Processing, PROCESSING)]);
-    let ahead = Some(now() + TimeDelta::hours(1));
     for seconds in [0, 30, 60] {
-        view.jobs.get_mut(&id(1)).unwrap().see_response(ahead, now() + TimeDelta::seconds(seconds));
+        view.jobs.get_mut(&id(1)).unwrap().see_response(Some(date), now() + TimeDelta::seconds(seconds));
     }
     let after = |view: &View, seconds| plan(view, SETTINGS, now() + TimeDelta::seconds(seconds));
     let returned = Action::Return { id: id(1), is_last_try: false };
     assert!(!after(&view, 59).contains(&returned));
     assert!(after(&view, 60).contains(&returned));
-    view.jobs
-        .get_mut(&id(1))
-        .unwrap()
-        .see_response(ahead.map(|date| date + TimeDelta::seconds(1)), now() + TimeDelta::seconds(60));
+    view.jobs.get_mut(&id(1)).unwrap().see_response(Some(date + TimeDelta::seconds(1)), now() + TimeDelta::seconds(60));
     assert!(!after(&view, 119).contains(&returned), "it was written again");
 }
 

@@ -147,7 +147,8 @@ impl JobStore {
         }
         // Into the inbox again: there the lab learns of it without another question.
         let request = self.update(id).update_expression("SET cancel_requested = :true, inbox = :new");
-        let request = request.condition_expression("#status = :pending AND inbox = :taken");
+        let request = request
+            .condition_expression("#status = :pending AND inbox = :taken AND attribute_not_exists(cancel_requested)");
         let request = request.expression_attribute_names("#status", "status");
         let request = request.expression_attribute_values(":true", AttributeValue::Bool(true));
         let request = request.expression_attribute_values(":new", text(INBOX_NEW));

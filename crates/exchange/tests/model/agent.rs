@@ -238,7 +238,7 @@ impl World {
             view.learn(Job { cancel_requested: known.is_asked_back, ..real_job(job, known.state) });
             let real = view.jobs.get_mut(&id(job)).unwrap();
             real.has_request = known.has_request || all_delivered;
-            real.see_response(known.has_response.then(long_ago), now());
+            real.see_response(known.has_response.then(long_ago), long_ago());
         }
         let age =
             |inode: Option<usize>| if inode.is_some_and(|inode| self.is_held(inode)) { now() } else { long_ago() };
