@@ -85,6 +85,10 @@ struct History {
     jobs: BTreeMap<JobId, Expected>,
     /// The jobs of the queue, from the top.
     order: Vec<JobId>,
+    /// How many of them were there when the queue was last compared; and whether the agent has died since. It may have
+    /// taken jobs out of order then, and they come in the order in which the next one finds them.
+    settled: usize,
+    has_died: bool,
     /// What somebody has put beside the jobs.
     note: Option<u32>,
     stray: Vec<String>,
@@ -116,6 +120,8 @@ impl History {
             agent: None,
             jobs: BTreeMap::new(),
             order: Vec::new(),
+            settled: 0,
+            has_died: false,
             note: None,
             stray: Vec::new(),
             steps: Vec::new(),
@@ -325,6 +331,7 @@ impl History {
     fn kill(&mut self) {
         self.agent = None;
         self.life = None;
+        self.has_died = true;
     }
 
     /// One round that ends somewhere in the middle, and the agent with it.
