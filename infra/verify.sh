@@ -164,25 +164,28 @@ may_not() { result denied "$(aws_says "$@")" "$1" "$(shortened "${@:2}")"; }
 may_see_missing() { result NoSuchKey "$(aws_says "$@")" "$1" "$(shortened "${@:2}")"; }
 shortened() {
     local words="$1 $2 ${*:3}"
-    words=${words//--*-name /} words=${words//$table/TABLE} words=${words//$bucket/BUCKET} words=${words//$uuid/\{uuid\}}
-    words=${words//$stack/STACK} words=${words//$work\//}
+    words=${words//--*-name /} words=${words//$work\//} words=${words//$uuid/\{uuid\}}
+    words=${words//$table/TABLE} words=${words//$bucket/BUCKET} words=${words//$stack/STACK}
     echo "${words:0:60}"
 }
 
+outcome() { as client bcrlapi --json status "$1" | field outcome; }
 has_ended() { [ "$(as client bcrlapi --json status "$1" | field status)" = 'done' ]; }
 field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
 # Nothing reaches it of what else the environment may hold.
 run_agent() {
-    local name environment=(PATH="$PATH" HOME="$work" AWS_EC2_METADATA_DISABLED=true)
-    for name in AWS_{REGION,ACCESS_KEY_ID,SECRET_ACCESS_KEY,SESSION_TOKEN,ENDPOINT_URL} SSL_CERT_FILE {HTTPS,NO}_PROXY; do
+    local name environment=(PATH="$PATH" HOME="$work" AWS_EC2_METADATA_DISABLED=true AWS_REGION="$region")
+    for name in AWS_{ACCESS_KEY_ID,SECRET_ACCESS_KEY,SESSION_TOKEN,ENDPOINT_URL} SSL_CERT_FILE {HTTPS,NO}_PROXY; do
         [ -z "${!name:-}" ] || environment+=("$name=${!name}")
     done
     exec env -i "${environment[@]}" bcrlapi-agent "${place[@]}" --poll 1s
 }
 
 start_agent() {
-    as agent run_agent >>"$work/agent.log" 2>&1 &
+    # Not through "as": the process has to be the agent itself, to be stopped.
+    # shellcheck disable=SC1091
+    (. "$work/keys.agent" && run_agent) >>"$work/agent.log" 2>&1 &
     agent=$!
 }
 
@@ -295,8 +298,8 @@ location=()
 [ "$region" = us-east-1 ] || location=(--create-bucket-configuration "LocationConstraint=$region")
 aws s3api create-bucket --bucket "$stack-code" "${location[@]}" >/dev/null
 code=$stack-code
-aws cloudformation package --template-file "$template" --s3-bucket "$code" --output-template-file "$work/template.yaml" \
-    >/dev/null
+aws cloudformation package --template-file "$template" --s3-bucket "$code" \
+    --output-template-file "$work/template.yaml" >/dev/null
 log_role=$(aws apigateway get-account --query cloudwatchRoleArn --output text)
 case $log_role in None | '') log_role=create ;; *) log_role=existing ;; esac
 parameters=(AllowedApis=soc Monitoring=none "AccountLogRole=$log_role" "$@")
@@ -342,7 +345,7 @@ result 0 $checked agent 'bcrlapi-agent check'
 start_agent
 lab_is_online() { [ "$(as client bcrlapi --json lab | field state)" = online ]; }
 until_so 90 lab_is_online
-result online "$(as client bcrlapi --json lab | field state)" client 'the lab'
+result online "$(as client bcrlapi --json lab | field state)" client "the lab, by the agent's heartbeat"
 start_worker python3 examples/soc/main.py
 uuid=$(as client bcrlapi submit soc --input examples/soc/request.json)
 as client bcrlapi wait "$uuid" --timeout 2m >/dev/null
@@ -352,7 +355,7 @@ result same "$(same "$work/result.json" "$shared/response/$uuid.json")" client "
 
 bad=$(echo '{"samples": "none"}' | as client bcrlapi submit soc)
 until_so 60 has_ended "$bad"
-result failed "$(as client bcrlapi --json status "$bad" | field outcome)" client 'a job whose program fails'
+result failed "$(outcome "$bad")" client 'a job whose program fails'
 uuid=$bad expect 422 client GET "/v1/jobs/$bad/result"
 stop "$worker"
 done_job=$uuid
@@ -361,7 +364,7 @@ unwanted=$(as client bcrlapi submit soc --input examples/soc/request.json)
 until_so 60 grep -q "$unwanted" "$shared/request/status.json"
 as client bcrlapi cancel "$unwanted" >/dev/null
 until_so 60 has_ended "$unwanted"
-result canceled "$(as client bcrlapi --json status "$unwanted" | field outcome)" client 'a job that is taken back from the lab'
+result canceled "$(outcome "$unwanted")" client 'a job that is taken back from the lab'
 
 # Larger than what a function may answer, and than what the agent uploads in one piece.
 start_worker python3 -c 'import json, sys; json.dump(["0123456789abcde"] * 2**20, open(sys.argv[2], "w"))'
@@ -369,7 +372,8 @@ large=$(as client bcrlapi submit soc --input examples/soc/request.json)
 until_so 300 has_ended "$large"
 stop "$worker"
 etag=$(aws s3api head-object --bucket "$bucket" --key "response/$large.json" --query ETag --output text)
-result parts "$(case $etag in *-[0-9]*) echo parts ;; *) echo "$etag" ;; esac)" agent 'the upload of a response of 20 MB'
+case $etag in *-[0-9]*) etag=parts ;; esac
+result parts "$etag" agent 'the upload of a response of 20 MB'
 uuid=$large expect 413 client GET "/v1/jobs/$large/result"
 uuid=$large expect 200 client GET "/v1/jobs/$large/result/link"
 curl --silent --show-error --output "$work/large.json" "$(field url <"$work/body")"
@@ -378,7 +382,7 @@ stop "$agent"
 
 step 'The API, and who may not call it:'
 expect 200 client GET /v1/openapi.json
-for path in / /v1/lab /v1/openapi.json /v1/jobs "/v1/jobs/$uuid" "/v1/jobs/$uuid/result" "/v1/jobs/$uuid/result/link"; do
+for path in / /v1/lab /v1/openapi.json /v1/jobs "/v1/jobs/$uuid" "/v1/jobs/$uuid"/result{,/link}; do
     expect 403 nobody GET "$path"
 done
 for path in /v1/apis/soc/jobs "/v1/jobs/$uuid/cancel"; do expect 403 nobody POST "$path"; done
@@ -420,7 +424,8 @@ knows_rows=yes
 [ "$(aws_says keyless "${get[@]}")" != allowed ] || knows_rows=no
 may_not_by_row() {
     if [ $knows_rows = no ] && [ -n "${AWS_ENDPOINT_URL:-}" ]; then
-        printf '  --   %-9s %-60s %s\n' "$1" "$(shortened "${@:2}")" 'not tried: the emulator knows no dynamodb:LeadingKeys'
+        local why='not tried: the emulator knows no dynamodb:LeadingKeys'
+        printf '  --   %-9s %-60s %s\n' "$1" "$(shortened "${@:2}")" "$why"
     else
         may_not "$@"
     fi
@@ -484,7 +489,8 @@ as resync bcrlapi-agent resync "${place[@]}" >"$work/resync" 2>>"$work/agent.log
 result 'brought back: 3 requests, 2 responses, 3 entries of status.json' "$(head -n 1 "$work/resync")" resync \
     'bcrlapi-agent resync'
 for name in "$done_job" "$large"; do
-    result same "$(same "$work/lost/response/$name.json" "$shared/response/$name.json")" resync 'a response, before and after'
+    brought=$(same "$work/lost/response/$name.json" "$shared/response/$name.json")
+    result same "$brought" resync 'a response, before and after'
 done
 
 step 'Callers by their network, as for a move from an IP allow-list:'
