@@ -1,6 +1,7 @@
 """A SAM template as CloudFormation gets it, with its parameters filled in, and what its policies let somebody do."""
 
 import fnmatch
+import logging
 import os
 import pathlib
 import re
@@ -23,6 +24,8 @@ ARNS = {
     "Bucket": "arn:aws:s3:::Bucket",
 }
 NOTHING = object()
+# SAM's warnings are about its own service.
+logging.disable(logging.WARNING)
 
 
 class _Policies:
@@ -75,14 +78,16 @@ class Stack:
         return [statement for document in documents for statement in document["Statement"]]
 
     def grants(self, name):
-        """What a role or a managed policy allows: pairs of action and resource, with the rows' keys that it is bound to."""
+        """What a role or a policy allows: pairs of action and resource, with the rows' keys that it is bound to."""
         found = {}
         for statement in self.statements(name):
             assert statement["Effect"] == "Allow" and not {"NotAction", "NotResource"} & statement.keys(), statement
             keys = _leading_keys(statement)
             for action in _list(statement["Action"]):
                 for resource in _list(statement["Resource"]):
-                    found.setdefault((action, resource), set()).update(keys)
+                    known = found.setdefault((action, resource), keys)
+                    assert bool(known) == bool(keys), f"{name}: bound to rows in one place and to none in another"
+                    found[action, resource] = known | keys
         return found
 
     def allows(self, name, action, resource, key=None):
@@ -102,7 +107,7 @@ class Stack:
         if not isinstance(node, dict):
             return node
         if len(node) == 1:
-            (name, argument), = node.items()
+            ((name, argument),) = node.items()
             if name in ("Ref", "Condition") or name.startswith("Fn::"):
                 return self._intrinsic(name, argument)
         values = {key: self._value(value) for key, value in node.items()}
@@ -122,8 +127,12 @@ class Stack:
         values = self._value(argument)
         if name == "Fn::Split":
             return values[1].split(values[0])
-        return {"Fn::Equals": lambda: str(values[0]) == str(values[1]), "Fn::Not": lambda: not values[0],
-                "Fn::And": lambda: all(values), "Fn::Or": lambda: any(values)}[name]()
+        return {
+            "Fn::Equals": lambda: str(values[0]) == str(values[1]),
+            "Fn::Not": lambda: not values[0],
+            "Fn::And": lambda: all(values),
+            "Fn::Or": lambda: any(values),
+        }[name]()
 
     def _reference(self, name):
         if name == "AWS::NoValue":

@@ -24,12 +24,15 @@ def own(logs):
     }
 
 
-CALLS = {("execute-api:Invoke", f"{API}/{path}"): set() for path in (
-    "GET/v1/jobs", "GET/v1/jobs/*", "POST/v1/jobs/*/cancel", "GET/v1/lab", "GET/v1/openapi.json")}
+CALLS = {
+    ("execute-api:Invoke", f"{API}/{path}"): set()
+    for path in ("GET/v1/jobs", "GET/v1/jobs/*", "POST/v1/jobs/*/cancel", "GET/v1/lab", "GET/v1/openapi.json")
+}
 
 # Action and resource, and the keys of the rows that it is bound to. What KEY stands for is there where a key is given.
 MAY = {
-    "SubmitRole": own("SubmitLogs") | {
+    "SubmitRole": own("SubmitLogs")
+    | {
         ("dynamodb:GetItem", TABLE): {JOB, IDEMPOTENCY_KEY},
         ("dynamodb:PutItem", TABLE): {JOB, IDEMPOTENCY_KEY},
         ("dynamodb:UpdateItem", TABLE): {JOB},
@@ -38,12 +41,14 @@ MAY = {
         ("s3:PutObject", REQUEST): set(),
         ("kms:GenerateDataKey", KEY): set(),
     },
-    "StatusRole": own("StatusLogs") | {
+    "StatusRole": own("StatusLogs")
+    | {
         ("dynamodb:GetItem", TABLE): {JOB, LAB},
         ("dynamodb:Query", INBOX): set(),
         ("dynamodb:Query", OWNER): set(),
     },
-    "ResultRole": own("ResultLogs") | {
+    "ResultRole": own("ResultLogs")
+    | {
         ("dynamodb:GetItem", TABLE): {JOB},
         ("s3:GetObject", RESPONSE): set(),
         ("s3:ListBucket", BUCKET): set(),
@@ -69,34 +74,67 @@ A_JOB, AN_IDEMPOTENCY_KEY = "job#01a2017b-7dfb-7c3a-9f21-5b7d0e4a6c18", "key#c29
 A_REQUEST, A_RESPONSE = f"{BUCKET}/request/x.json", f"{BUCKET}/response/x.json"
 MAY_NOT = {
     "SubmitRole": [
-        ("s3:GetObject", A_REQUEST), ("s3:GetObject", A_RESPONSE), ("s3:PutObject", A_RESPONSE),
-        ("s3:DeleteObject", A_RESPONSE), ("s3:ListBucket", BUCKET), ("dynamodb:PutItem", TABLE, LAB),
-        ("dynamodb:GetItem", TABLE, LAB), ("dynamodb:UpdateItem", TABLE, AN_IDEMPOTENCY_KEY), ("dynamodb:Query", OWNER),
-        ("dynamodb:Query", TABLE), ("dynamodb:Scan", TABLE), ("dynamodb:DeleteItem", TABLE, A_JOB), ("kms:Decrypt", KEY),
+        ("s3:GetObject", A_REQUEST),
+        ("s3:GetObject", A_RESPONSE),
+        ("s3:PutObject", A_RESPONSE),
+        ("s3:DeleteObject", A_RESPONSE),
+        ("s3:ListBucket", BUCKET),
+        ("dynamodb:PutItem", TABLE, LAB),
+        ("dynamodb:GetItem", TABLE, LAB),
+        ("dynamodb:UpdateItem", TABLE, AN_IDEMPOTENCY_KEY),
+        ("dynamodb:Query", OWNER),
+        ("dynamodb:Query", TABLE),
+        ("dynamodb:Scan", TABLE),
+        ("dynamodb:DeleteItem", TABLE, A_JOB),
+        ("kms:Decrypt", KEY),
     ],
     "StatusRole": [
-        ("dynamodb:PutItem", TABLE, A_JOB), ("dynamodb:UpdateItem", TABLE, A_JOB), ("dynamodb:DeleteItem", TABLE, A_JOB),
-        ("dynamodb:GetItem", TABLE, AN_IDEMPOTENCY_KEY), ("dynamodb:Scan", TABLE), ("s3:GetObject", A_RESPONSE),
-        ("s3:GetObject", A_REQUEST), ("s3:PutObject", A_REQUEST), ("kms:Decrypt", KEY),
+        ("dynamodb:PutItem", TABLE, A_JOB),
+        ("dynamodb:UpdateItem", TABLE, A_JOB),
+        ("dynamodb:DeleteItem", TABLE, A_JOB),
+        ("dynamodb:GetItem", TABLE, AN_IDEMPOTENCY_KEY),
+        ("dynamodb:Scan", TABLE),
+        ("s3:GetObject", A_RESPONSE),
+        ("s3:GetObject", A_REQUEST),
+        ("s3:PutObject", A_REQUEST),
+        ("kms:Decrypt", KEY),
     ],
     "ResultRole": [
-        ("s3:GetObject", A_REQUEST), ("s3:PutObject", A_RESPONSE), ("s3:DeleteObject", A_RESPONSE),
-        ("dynamodb:PutItem", TABLE, A_JOB), ("dynamodb:UpdateItem", TABLE, A_JOB), ("dynamodb:Query", OWNER),
-        ("dynamodb:Scan", TABLE), ("kms:GenerateDataKey", KEY),
+        ("s3:GetObject", A_REQUEST),
+        ("s3:PutObject", A_RESPONSE),
+        ("s3:DeleteObject", A_RESPONSE),
+        ("dynamodb:PutItem", TABLE, A_JOB),
+        ("dynamodb:UpdateItem", TABLE, A_JOB),
+        ("dynamodb:Query", OWNER),
+        ("dynamodb:Scan", TABLE),
+        ("kms:GenerateDataKey", KEY),
     ],
     "AgentPolicy": [
-        ("dynamodb:PutItem", TABLE, A_JOB), ("dynamodb:GetItem", TABLE, AN_IDEMPOTENCY_KEY), ("dynamodb:Query", OWNER),
-        ("dynamodb:Scan", TABLE), ("dynamodb:DeleteItem", TABLE, A_JOB), ("s3:PutObject", A_REQUEST),
-        ("s3:DeleteObject", A_REQUEST), ("s3:DeleteObject", A_RESPONSE), ("s3:GetObject", A_RESPONSE),
-        ("execute-api:Invoke", f"{API}/GET/v1/jobs"), ("logs:PutLogEvents", "arn:SubmitLogs"),
+        ("dynamodb:PutItem", TABLE, A_JOB),
+        ("dynamodb:GetItem", TABLE, AN_IDEMPOTENCY_KEY),
+        ("dynamodb:Query", OWNER),
+        ("dynamodb:Scan", TABLE),
+        ("dynamodb:DeleteItem", TABLE, A_JOB),
+        ("s3:PutObject", A_REQUEST),
+        ("s3:DeleteObject", A_REQUEST),
+        ("s3:DeleteObject", A_RESPONSE),
+        ("s3:GetObject", A_RESPONSE),
+        ("execute-api:Invoke", f"{API}/GET/v1/jobs"),
+        ("logs:PutLogEvents", "arn:SubmitLogs"),
     ],
     "ResyncPolicy": [
-        ("dynamodb:PutItem", TABLE, LAB), ("dynamodb:UpdateItem", TABLE, A_JOB), ("s3:PutObject", A_RESPONSE),
+        ("dynamodb:PutItem", TABLE, LAB),
+        ("dynamodb:UpdateItem", TABLE, A_JOB),
+        ("s3:PutObject", A_RESPONSE),
     ],
     "ClientPolicy": [
-        ("execute-api:Invoke", f"{API}/DELETE/v1/jobs/x"), ("execute-api:Invoke", f"{API}/POST/v2/apis/soc/jobs"),
-        ("execute-api:Invoke", API.replace("prod", "test") + "/GET/v1/jobs"), ("execute-api:ManageConnections", f"{API}/GET/v1/jobs"),
-        ("s3:GetObject", A_RESPONSE), ("dynamodb:GetItem", TABLE, A_JOB), ("lambda:InvokeFunction", "arn:Submit"),
+        ("execute-api:Invoke", f"{API}/DELETE/v1/jobs/x"),
+        ("execute-api:Invoke", f"{API}/POST/v2/apis/soc/jobs"),
+        ("execute-api:Invoke", API.replace("prod", "test") + "/GET/v1/jobs"),
+        ("execute-api:ManageConnections", f"{API}/GET/v1/jobs"),
+        ("s3:GetObject", A_RESPONSE),
+        ("dynamodb:GetItem", TABLE, A_JOB),
+        ("lambda:InvokeFunction", "arn:Submit"),
     ],
 }
 
@@ -183,13 +221,24 @@ class Permissions(unittest.TestCase):
         self.assertEqual(roles, {name: f"arn:{name}Role" for name in ("Submit", "Status", "Result")})
         for name in ("SubmitRole", "StatusRole", "ResultRole"):
             trust = stack.resources[name]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-            lambda_alone = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+            lambda_alone = {
+                "Effect": "Allow",
+                "Principal": {"Service": "lambda.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+            }
             self.assertEqual(trust, [lambda_alone])
 
     def test_a_client_of_one_api_may_submit_to_no_other(self):
         stack = Stack("infra/client-policy.yaml", Api="soc", ApiArn=API)
-        self.assertEqual(stack.grants("ClientPolicy"), CALLS | {("execute-api:Invoke", f"{API}/POST/v1/apis/soc/jobs"): set()})
-        for path in ("POST/v1/apis/soh/jobs", "POST/v1/apis/soc2/jobs", "POST/v1/apis/x/soc/jobs", "GET/v1/apis/soc/jobs"):
+        self.assertEqual(
+            stack.grants("ClientPolicy"), CALLS | {("execute-api:Invoke", f"{API}/POST/v1/apis/soc/jobs"): set()}
+        )
+        for path in (
+            "POST/v1/apis/soh/jobs",
+            "POST/v1/apis/soc2/jobs",
+            "POST/v1/apis/x/soc/jobs",
+            "GET/v1/apis/soc/jobs",
+        ):
             self.assertFalse(stack.allows("ClientPolicy", "execute-api:Invoke", f"{API}/{path}"), path)
         self.assertTrue(stack.allows("ClientPolicy", "execute-api:Invoke", f"{API}/GET/v1/jobs/x/result/link"))
 

@@ -1,4 +1,4 @@
-"""The transformed template: nothing public, everything logged for a time, and the API that infra/openapi.yaml describes."""
+"""The transformed template: nothing public, all logged for a time, and the API that infra/openapi.yaml describes."""
 
 import json
 import re
@@ -38,7 +38,9 @@ class Api(unittest.TestCase):
             with self.subTest(path, method=method):
                 self.assertIn(method, (*METHODS, ANY))
                 self.assertEqual(definition["security"], [{"AWS_IAM": []}])
-                self.assertNotIn("credentials", definition["x-amazon-apigateway-integration"], "the caller is not passed on")
+                self.assertNotIn(
+                    "credentials", definition["x-amazon-apigateway-integration"], "the caller is not passed on"
+                )
         scheme = self.api["Body"]["components"]["securitySchemes"]["AWS_IAM"]
         self.assertEqual(scheme["x-amazon-apigateway-authtype"], "awsSigv4")
 
@@ -59,35 +61,59 @@ class Api(unittest.TestCase):
         self.assertNotIn("x-amazon-apigateway-request-validator", json.dumps(self.api["Body"]))
 
     def test_what_the_gateway_answers_itself_is_in_the_document(self):
-        problems = {one["value"]["type"]: one["value"] for one in document()["components"]["examples"].values()
-                    if "type" in one["value"]}
+        problems = {
+            one["value"]["type"]: one["value"]
+            for one in document()["components"]["examples"].values()
+            if "type" in one["value"]
+        }
         schema = document()["components"]["schemas"]["Problem"]
         answers = self.api["Body"]["x-amazon-apigateway-gateway-responses"]
-        self.assertLessEqual({"ACCESS_DENIED", "INVALID_SIGNATURE", "MISSING_AUTHENTICATION_TOKEN", "EXPIRED_TOKEN", "THROTTLED",
-                              "REQUEST_TOO_LARGE", "INTEGRATION_TIMEOUT", "DEFAULT_4XX", "DEFAULT_5XX"}, answers.keys())
+        self.assertLessEqual(
+            {
+                "ACCESS_DENIED",
+                "INVALID_SIGNATURE",
+                "MISSING_AUTHENTICATION_TOKEN",
+                "EXPIRED_TOKEN",
+                "THROTTLED",
+                "REQUEST_TOO_LARGE",
+                "INTEGRATION_TIMEOUT",
+                "DEFAULT_4XX",
+                "DEFAULT_5XX",
+            },
+            answers.keys(),
+        )
         for name, answer in answers.items():
             with self.subTest(name):
-                (media_type, text), = answer["responseTemplates"].items()
+                ((media_type, text),) = answer["responseTemplates"].items()
                 text = text.replace("$context.error.messageString", '"reason"').replace("$context.requestId", "id")
                 body, headers = json.loads(text), answer["responseParameters"]
-                headers = {key.removeprefix("gatewayresponse.header."): value.strip("'") for key, value in headers.items()}
+                headers = {
+                    key.removeprefix("gatewayresponse.header."): value.strip("'") for key, value in headers.items()
+                }
                 example = problems.get(body["type"], NO_SUCH_PATH)
                 self.assertEqual(media_type, "application/json", "what is taken for callers who ask for nothing else")
                 self.assertEqual(body.keys(), set(schema["required"]))
                 self.assertIn(body["type"], schema["properties"]["type"]["enum"])
-                self.assertEqual([body[key] for key in ("title", "status")], [example[key] for key in ("title", "status")])
+                self.assertEqual(
+                    [body[key] for key in ("title", "status")], [example[key] for key in ("title", "status")]
+                )
                 self.assertEqual(body["status"], int(answer["statusCode"]))
                 self.assertEqual([body[key] for key in ("detail", "instance", "message")], ["reason", "id", "reason"])
-                expected = {"Cache-Control": "no-store", "Content-Type": "application/problem+json",
-                            "x-amzn-ErrorType": body["type"].rsplit("/", 1)[1]}
+                expected = {
+                    "Cache-Control": "no-store",
+                    "Content-Type": "application/problem+json",
+                    "x-amzn-ErrorType": body["type"].rsplit("/", 1)[1],
+                }
                 expected |= {"Retry-After": "5"} if body["status"] == 503 else {}
                 self.assertEqual(headers, expected)
 
     def test_calls_are_throttled_and_logged_once(self):
         stage = self.stack.resources["ApiStage"]["Properties"]
-        settings, = stage["MethodSettings"]
-        self.assertEqual([settings[key] for key in ("ResourcePath", "HttpMethod", "LoggingLevel", "DataTraceEnabled")],
-                         ["/*", "*", "OFF", False])
+        (settings,) = stage["MethodSettings"]
+        self.assertEqual(
+            [settings[key] for key in ("ResourcePath", "HttpMethod", "LoggingLevel", "DataTraceEnabled")],
+            ["/*", "*", "OFF", False],
+        )
         self.assertTrue(0 < settings["ThrottlingRateLimit"] <= settings["ThrottlingBurstLimit"])
         self.assertEqual(stage["AccessLogSetting"]["DestinationArn"], "arn:AccessLogs")
         log = json.loads(stage["AccessLogSetting"]["Format"])
@@ -120,7 +146,10 @@ class Callers(unittest.TestCase):
     def test_on_the_move_networks_let_in_this_accounts_callers_and_fence_nobody_out(self):
         policy = self.policy(AllowedCidrs="203.0.113.0/24", CallerAuth="IAM+CIDR")
         self.assertEqual(policy.keys(), {"TlsOnly", "NetworksGrant"})
-        expected = {"IpAddress": {"aws:SourceIp": ["203.0.113.0/24"]}, "StringEquals": {"aws:PrincipalAccount": ACCOUNT}}
+        expected = {
+            "IpAddress": {"aws:SourceIp": ["203.0.113.0/24"]},
+            "StringEquals": {"aws:PrincipalAccount": ACCOUNT},
+        }
         self.assertEqual(policy["NetworksGrant"]["Condition"], expected)
         self.assertEqual(self.policy(CallerAuth="IAM+CIDR").keys(), {"TlsOnly"}, "no network, no grant")
 
@@ -155,15 +184,17 @@ class Everything(unittest.TestCase):
         self.assertEqual(set(bucket["PublicAccessBlockConfiguration"].values()), {True})
         self.assertEqual(len(bucket["PublicAccessBlockConfiguration"]), 4)
         self.assertEqual(bucket["OwnershipControls"]["Rules"], [{"ObjectOwnership": "BucketOwnerEnforced"}])
-        policy, = self.stack.of_type("AWS::S3::BucketPolicy").values()
-        self.assertEqual([(one["Sid"], one["Effect"]) for one in policy["PolicyDocument"]["Statement"]], [("TlsOnly", "Deny")])
-        rule, = bucket["LifecycleConfiguration"]["Rules"]
+        (policy,) = self.stack.of_type("AWS::S3::BucketPolicy").values()
+        self.assertEqual(
+            [(one["Sid"], one["Effect"]) for one in policy["PolicyDocument"]["Statement"]], [("TlsOnly", "Deny")]
+        )
+        (rule,) = bucket["LifecycleConfiguration"]["Rules"]
         self.assertGreater(rule["ExpirationInDays"], 7, "never before the job's own end")
         self.assertEqual(rule["AbortIncompleteMultipartUpload"], {"DaysAfterInitiation": 1})
 
         def encryption(**parameters):
             bucket = Stack(**parameters).resources["Bucket"]["Properties"]
-            rule, = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+            (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
             return rule["ServerSideEncryptionByDefault"]
 
         self.assertEqual(encryption(), {"SSEAlgorithm": "AES256"})
@@ -188,18 +219,32 @@ class Everything(unittest.TestCase):
         self.assertEqual(logs | {"AccessLogs"}, groups.keys())
 
     def test_the_functions_are_as_agreed(self):
-        functions = Stack(Architecture="arm64", ReservedConcurrency=5, AllowedApis="soc,mock").of_type("AWS::Lambda::Function")
+        functions = Stack(Architecture="arm64", ReservedConcurrency=5, AllowedApis="soc,mock").of_type(
+            "AWS::Lambda::Function"
+        )
         self.assertEqual(functions.keys(), {"Submit", "Status", "Result"})
         for name, function in functions.items():
             with self.subTest(name):
-                kept = {key: function[key] for key in ("Runtime", "Architectures", "MemorySize", "ReservedConcurrentExecutions")}
-                self.assertEqual(kept, {"Runtime": "provided.al2023", "Architectures": ["arm64"], "MemorySize": 512,
-                                        "ReservedConcurrentExecutions": 5})
+                kept = {
+                    key: function[key]
+                    for key in ("Runtime", "Architectures", "MemorySize", "ReservedConcurrentExecutions")
+                }
+                self.assertEqual(
+                    kept,
+                    {
+                        "Runtime": "provided.al2023",
+                        "Architectures": ["arm64"],
+                        "MemorySize": 512,
+                        "ReservedConcurrentExecutions": 5,
+                    },
+                )
                 self.assertLess(function["Timeout"], 29, "API Gateway gives up then")
                 self.assertEqual(function["TracingConfig"], {"Mode": "Active"})
                 self.assertEqual(function["LoggingConfig"]["LogFormat"], "JSON")
                 build = source()["Resources"][name]["Metadata"]
-                self.assertEqual(build, {"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": name.lower()}})
+                self.assertEqual(
+                    build, {"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": name.lower()}}
+                )
         self.assertEqual(functions["Submit"]["Environment"]["Variables"]["BCRLAPI_APIS"], "soc,mock")
         for function in self.stack.of_type("AWS::Lambda::Function").values():
             self.assertNotIn("ReservedConcurrentExecutions", function, "none are set aside by default")
@@ -227,8 +272,16 @@ class Everything(unittest.TestCase):
     def test_patterns_take_what_is_right_and_nothing_else(self):
         for name, right, wrong in [
             ("AllowedApis", ["*", "soc", "soc,soh-2"], ["", "soc, soh", "soc,", "a/b", "*,soc", "-a"]),
-            ("AllowedAccounts", ["", "123456789012", "123456789012,111122223333"], ["12345", "1,2", "arn:aws:iam::123456789012:root", "*"]),
-            ("AllowedCidrs", ["", "203.0.113.0/24", "203.0.113.0/24,2001:db8::/32"], ["203.0.113.7", "0.0.0.0", "example.com/24"]),
+            (
+                "AllowedAccounts",
+                ["", "123456789012", "123456789012,111122223333"],
+                ["12345", "1,2", "arn:aws:iam::123456789012:root", "*"],
+            ),
+            (
+                "AllowedCidrs",
+                ["", "203.0.113.0/24", "203.0.113.0/24,2001:db8::/32"],
+                ["203.0.113.7", "0.0.0.0", "example.com/24"],
+            ),
             ("QueueLimit", ["", "1", "10000"], ["0", "-1", "many"]),
             ("KmsKeyArn", ["", "arn:aws:kms:ap-northeast-1:123456789012:key/1f6c"], ["alias/x", "*"]),
             ("AlarmEmail", ["", "lab@example.com"], ["lab", "a@b c@d"]),
@@ -248,10 +301,14 @@ class Everything(unittest.TestCase):
                 self.assertEqual(alarm["AlarmName"], f"bcrlapi-{name}")
                 self.assertIn(f"docs/operations.md, {name}", alarm["AlarmDescription"])
                 self.assertEqual((alarm["AlarmActions"], alarm["OKActions"]), (["AlarmTopic"], ["AlarmTopic"]))
-                watched = [one["MetricStat"]["Metric"] for one in alarm.get("Metrics", []) if "MetricStat" in one] or [alarm]
+                watched = [one["MetricStat"]["Metric"] for one in alarm.get("Metrics", []) if "MetricStat" in one] or [
+                    alarm
+                ]
                 dimensions = [one["Dimensions"] for one in watched]
                 wanted = [[{"Name": "FunctionName", "Value": function}] for function in ("Submit", "Status", "Result")]
-                self.assertEqual(dimensions, wanted if name.startswith("Function") else [[{"Name": "Table", "Value": "Table"}]])
+                self.assertEqual(
+                    dimensions, wanted if name.startswith("Function") else [[{"Name": "Table", "Value": "Table"}]]
+                )
         for alarm in Stack().of_type("AWS::CloudWatch::Alarm").values():
             self.assertNotIn("AlarmActions", alarm, "nobody is to be told")
 
@@ -269,16 +326,20 @@ class Everything(unittest.TestCase):
         self.assertEqual({f"arn:{name}" for name in self.stack.of_type("AWS::CloudWatch::Alarm")}, set(shown))
 
     def test_the_schedule_asks_for_the_lab(self):
-        rule, = self.stack.of_type("AWS::Events::Rule").values()
-        target, = rule["Targets"]
+        (rule,) = self.stack.of_type("AWS::Events::Rule").values()
+        (target,) = rule["Targets"]
         event = json.loads(target["Input"])
-        self.assertEqual((target["Arn"], event["httpMethod"], event["requestContext"]["resourcePath"]),
-                         ("arn:Status", "GET", "/v1/lab"))
+        self.assertEqual(
+            (target["Arn"], event["httpMethod"], event["requestContext"]["resourcePath"]),
+            ("arn:Status", "GET", "/v1/lab"),
+        )
         self.assertTrue(event["requestContext"]["identity"]["caller"], "the functions answer nobody else")
 
     def test_outputs_say_what_they_are_for(self):
         self.assertEqual(self.stack.outputs["ApiUrl"], "https://Api.execute-api.ap-northeast-1.amazonaws.com/prod")
-        self.assertLessEqual({"ApiUrl", "TableName", "BucketName", "AgentPolicyArn", "ClientPolicyArn"}, self.stack.outputs.keys())
+        self.assertLessEqual(
+            {"ApiUrl", "TableName", "BucketName", "AgentPolicyArn", "ClientPolicyArn"}, self.stack.outputs.keys()
+        )
         for name, output in source()["Outputs"].items():
             self.assertTrue(output["Description"], name)
 
