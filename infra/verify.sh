@@ -169,8 +169,9 @@ shortened() {
     echo "${words:0:60}"
 }
 
-outcome() { as client bcrlapi --json status "$1" | field outcome; }
-has_ended() { [ "$(as client bcrlapi --json status "$1" | field status)" = 'done' ]; }
+client() { as client bcrlapi "$@" 2>>"$work/client.log"; }
+outcome() { client --json status "$1" | field outcome; }
+has_ended() { [ "$(client --json status "$1" | field status)" = 'done' ]; }
 field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
 # Nothing reaches it of what else the environment may hold.
@@ -264,7 +265,7 @@ remove_everything() {
     set +e
     stop "${agent:-}"
     stop "${worker:-}"
-    if [ $status -ne 0 ] && [ -e "$work/agent.log" ]; then tail -n 20 "$work/agent.log" >&2; fi
+    if [ $status -ne 0 ]; then tail -n 20 "$work"/{client,agent,worker}.log >&2 2>/dev/null; fi
     step 'Removed:'
     # The template retains these, whatever becomes of the stack.
     if [ ${#stacks[@]} -gt 0 ]; then
@@ -299,7 +300,7 @@ location=()
 aws s3api create-bucket --bucket "$stack-code" "${location[@]}" >/dev/null
 code=$stack-code
 aws cloudformation package --template-file "$template" --s3-bucket "$code" \
-    --output-template-file "$work/template.yaml" >/dev/null
+    --output-template-file "$work/template.yaml" >"$work/package.log" 2>&1 || die "$(cat "$work/package.log")"
 log_role=$(aws apigateway get-account --query cloudwatchRoleArn --output text)
 case $log_role in None | '') log_role=create ;; *) log_role=existing ;; esac
 parameters=(AllowedApis=soc Monitoring=none "AccountLogRole=$log_role" "$@")
@@ -343,32 +344,32 @@ as agent bcrlapi-agent check "${place[@]}" >"$work/check" 2>&1 || checked=$?
 result 0 $checked agent 'bcrlapi-agent check'
 [ $checked -eq 0 ] || cat "$work/check"
 start_agent
-lab_is_online() { [ "$(as client bcrlapi --json lab | field state)" = online ]; }
+lab_is_online() { [ "$(client --json lab | field state)" = online ]; }
 until_so 90 lab_is_online
-result online "$(as client bcrlapi --json lab | field state)" client "the lab, by the agent's heartbeat"
+result online "$(client --json lab | field state)" client "the lab, by the agent's heartbeat"
 start_worker python3 examples/soc/main.py
-uuid=$(as client bcrlapi submit soc --input examples/soc/request.json)
-as client bcrlapi wait "$uuid" --timeout 2m >/dev/null
-as client bcrlapi result "$uuid" --output "$work/result.json"
+uuid=$(client submit soc --input examples/soc/request.json)
+client wait "$uuid" --timeout 2m >/dev/null
+client result "$uuid" --output "$work/result.json"
 same() { if cmp --silent "$1" "$2"; then echo same; else echo different; fi; }
 result same "$(same "$work/result.json" "$shared/response/$uuid.json")" client "the result, and the lab's response file"
 
-bad=$(echo '{"samples": "none"}' | as client bcrlapi submit soc)
+bad=$(echo '{"samples": "none"}' | client submit soc)
 until_so 60 has_ended "$bad"
 result failed "$(outcome "$bad")" client 'a job whose program fails'
 uuid=$bad expect 422 client GET "/v1/jobs/$bad/result"
 stop "$worker"
 done_job=$uuid
 
-unwanted=$(as client bcrlapi submit soc --input examples/soc/request.json)
+unwanted=$(client submit soc --input examples/soc/request.json)
 until_so 60 grep -q "$unwanted" "$shared/request/status.json"
-as client bcrlapi cancel "$unwanted" >/dev/null
+client cancel "$unwanted" >/dev/null
 until_so 60 has_ended "$unwanted"
 result canceled "$(outcome "$unwanted")" client 'a job that is taken back from the lab'
 
 # Larger than what a function may answer, and than what the agent uploads in one piece.
 start_worker python3 -c 'import json, sys; json.dump(["0123456789abcde"] * 2**20, open(sys.argv[2], "w"))'
-large=$(as client bcrlapi submit soc --input examples/soc/request.json)
+large=$(client submit soc --input examples/soc/request.json)
 until_so 300 has_ended "$large"
 stop "$worker"
 etag=$(aws s3api head-object --bucket "$bucket" --key "response/$large.json" --query ETag --output text)
