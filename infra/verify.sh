@@ -16,8 +16,8 @@ refused, prints what came of each, and removes everything that it made. Stacks t
     --bin DIR         where bcrlapi, bcrlapi-agent and bcrlapi-worker are (target/release)
     --help            this
 
-Credentials and region are those of the AWS CLI. They have to be those of a user or a role, not of the account's root user,
-and may need an administrator's rights: roles and policies are made. With AWS_ENDPOINT_URL it runs on an emulator.
+Credentials and region are those of the AWS CLI: of a user or a role that may make roles and policies, and take such
+roles; AWS lets the account's root user take none. With AWS_ENDPOINT_URL it runs on an emulator.
 Needs the AWS CLI, curl 7.84 or newer, and python3. Exits with 0 if everything was as it has to be, else 1.
 END
 }
@@ -54,7 +54,7 @@ chmod 700 "$work"
 shared=$work/shared
 failures=0 roles=() stacks=()
 
-# --- What came of it -------------------------------------------------------------------------------------------------
+# --- What came of it ---
 
 step() { printf '\n%s\n' "$*"; }
 
@@ -75,7 +75,7 @@ until_so() {
     done
 }
 
-# --- Who does it -----------------------------------------------------------------------------------------------------
+# --- Who does it ---
 
 # as WHO COMMAND...: with that role's credentials and no others.
 as() (
@@ -83,16 +83,18 @@ as() (
     . "$work/keys.$1"
     unset AWS_PROFILE
     shift
-    exec "$@"
+    "$@"
 )
+
+# allow ACTION REST: a policy.
+allow() { printf '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "%s", %s}]}' "$@"; }
 
 # role WHO [POLICY_ARN...]: a role that this account may take, with these policies and nothing else.
 role() {
     local who=$1 name=$stack-$1 policy
     shift
-    aws iam create-role --role-name "$name" --description 'made by infra/verify.sh' --assume-role-policy-document \
-        '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"'"$account"'"}}]}' \
-        >/dev/null
+    aws iam create-role --role-name "$name" --description 'made by infra/verify.sh' \
+        --assume-role-policy-document "$(allow sts:AssumeRole '"Principal": {"AWS": "'"$account"'"}')" >/dev/null
     roles+=("$name")
     for policy in "$@"; do aws iam attach-role-policy --role-name "$name" --policy-arn "$policy"; done
 }
@@ -117,7 +119,7 @@ copy_of() {
     done
 }
 
-# --- What they do ----------------------------------------------------------------------------------------------------
+# --- What they do ---
 
 # call WHO METHOD PATH [CURL_ARGUMENT...]: prints the status; the body is in $work/body. "nobody" does not sign.
 call() {
@@ -162,27 +164,29 @@ may_not() { result denied "$(aws_says "$@")" "$1" "$(shortened "${@:2}")"; }
 may_see_missing() { result NoSuchKey "$(aws_says "$@")" "$1" "$(shortened "${@:2}")"; }
 shortened() {
     local words="$1 $2 ${*:3}"
-    words=${words//--*-name /} words=${words//$table/TABLE} words=${words//$bucket/BUCKET} words=${words//$uuid/\{uuid\}}
-    words=${words//$stack/STACK} words=${words//$work\//}
+    words=${words//--*-name /} words=${words//$work\//} words=${words//$uuid/\{uuid\}}
+    words=${words//$table/TABLE} words=${words//$bucket/BUCKET} words=${words//$stack/STACK}
     echo "${words:0:60}"
 }
 
-has_ended() { [ "$(as client bcrlapi --json status "$1" | field status)" = 'done' ]; }
+client() { as client bcrlapi "$@" 2>>"$work/client.log"; }
+outcome() { client --json status "$1" | field outcome; }
+has_ended() { [ "$(client --json status "$1" | field status)" = 'done' ]; }
 field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
+# Nothing reaches it of what else the environment may hold.
+run_agent() {
+    local name environment=(PATH="$PATH" HOME="$work" AWS_EC2_METADATA_DISABLED=true AWS_REGION="$region")
+    for name in AWS_{ACCESS_KEY_ID,SECRET_ACCESS_KEY,SESSION_TOKEN,ENDPOINT_URL} SSL_CERT_FILE {HTTPS,NO}_PROXY; do
+        [ -z "${!name:-}" ] || environment+=("$name=${!name}")
+    done
+    exec env -i "${environment[@]}" bcrlapi-agent "${place[@]}" --poll 1s
+}
+
 start_agent() {
-    # Nothing reaches it of what else the environment may hold.
-    (
-        # shellcheck disable=SC1090,SC1091
-        . "$work/keys.agent"
-        for name in AWS_ENDPOINT_URL SSL_CERT_FILE HTTPS_PROXY NO_PROXY; do
-            [ -z "${!name:-}" ] || set -- "$@" "$name=${!name}"
-        done
-        exec env -i PATH="$PATH" HOME="$work" AWS_EC2_METADATA_DISABLED=true AWS_REGION="$region" \
-            AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID" AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" \
-            AWS_SESSION_TOKEN="$AWS_SESSION_TOKEN" "$@" \
-            bcrlapi-agent --shared "$shared" --table "$table" --bucket "$bucket" --poll 1s
-    ) >>"$work/agent.log" 2>&1 &
+    # Not through "as": the process has to be the agent itself, to be stopped.
+    # shellcheck disable=SC1091
+    (. "$work/keys.agent" && run_agent) >>"$work/agent.log" 2>&1 &
     agent=$!
 }
 
@@ -196,7 +200,7 @@ stop() {
     wait "$1" 2>/dev/null || true
 }
 
-# --- The stack -------------------------------------------------------------------------------------------------------
+# --- The stack ---
 
 resource() {
     aws cloudformation describe-stack-resource --stack-name "$stack" --logical-resource-id "$1" \
@@ -210,8 +214,8 @@ output() {
 
 # deploy STACK TEMPLATE PARAMETER=VALUE...
 deploy() {
-    stacks=("$1" "${stacks[@]}")
-    aws cloudformation deploy --stack-name "$1" --template-file "$2" --s3-bucket "$stack-code" --no-fail-on-empty-changeset \
+    [[ " ${stacks[*]} " == *" $1 "* ]] || stacks=("$1" "${stacks[@]}")
+    aws cloudformation deploy --stack-name "$1" --template-file "$2" --s3-bucket "$code" --no-fail-on-empty-changeset \
         --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides "${@:3}" >"$work/deploy.log" 2>&1 &&
         return
     cat "$work/deploy.log" >&2
@@ -234,13 +238,12 @@ remove() {
 
 remove_role() {
     local policy
-    for policy in $(aws iam list-attached-role-policies --role-name "$1" --query 'AttachedPolicies[].PolicyArn' --output text); do
-        aws iam detach-role-policy --role-name "$1" --policy-arn "$policy" || return 1
-    done
-    for policy in $(aws iam list-role-policies --role-name "$1" --query PolicyNames --output text); do
-        aws iam delete-role-policy --role-name "$1" --policy-name "$policy" || return 1
-    done
-    aws iam delete-role --role-name "$1"
+    local role=(--role-name "$1") attached inline
+    attached=$(aws iam list-attached-role-policies "${role[@]}" --query 'AttachedPolicies[].PolicyArn' --output text)
+    for policy in $attached; do aws iam detach-role-policy "${role[@]}" --policy-arn "$policy" || return 1; done
+    inline=$(aws iam list-role-policies "${role[@]}" --query PolicyNames --output text)
+    for policy in $inline; do aws iam delete-role-policy "${role[@]}" --policy-name "$policy" || return 1; done
+    aws iam delete-role "${role[@]}"
 }
 
 remove_bucket() { aws s3 rm "s3://$1" --recursive --only-show-errors && aws s3api delete-bucket --bucket "$1"; }
@@ -262,12 +265,12 @@ remove_everything() {
     set +e
     stop "${agent:-}"
     stop "${worker:-}"
-    if [ $status -ne 0 ] && [ -e "$work/agent.log" ]; then tail -n 20 "$work/agent.log" >&2; fi
+    if [ $status -ne 0 ]; then tail -n 20 "$work"/{client,agent,worker}.log >&2 2>/dev/null; fi
     step 'Removed:'
     # The template retains these, whatever becomes of the stack.
     if [ ${#stacks[@]} -gt 0 ]; then
-        aws cloudformation list-stack-resources --stack-name "$stack" --output text --query \
-            'StackResourceSummaries[?PhysicalResourceId].[ResourceType, PhysicalResourceId, LogicalResourceId]' >"$work/retained"
+        aws cloudformation list-stack-resources --stack-name "$stack" --output text >"$work/retained" --query \
+            'StackResourceSummaries[?PhysicalResourceId].[ResourceType, PhysicalResourceId, LogicalResourceId]'
     fi
     for what in "${roles[@]}"; do remove "role $what" remove_role "$what"; done
     for what in "${stacks[@]}"; do remove "stack $what" remove_stack "$what"; done
@@ -280,7 +283,11 @@ remove_everything() {
     done < <(cat "$work/retained" 2>/dev/null)
     [ -z "${code:-}" ] || remove "bucket $code" remove_bucket "$code"
     rm -rf "$work"
-    [ $failures -eq 0 ] || printf '\n%s of the above are BAD\n' "$failures"
+    if [ $failures -gt 0 ]; then
+        printf '\n%s of the above are BAD\n' "$failures"
+    elif [ $status -eq 0 ]; then
+        printf '\nEverything was as it has to be.\n'
+    fi
     [ $status -eq 0 ] && [ $failures -eq 0 ]
     exit
 }
@@ -292,15 +299,19 @@ location=()
 [ "$region" = us-east-1 ] || location=(--create-bucket-configuration "LocationConstraint=$region")
 aws s3api create-bucket --bucket "$stack-code" "${location[@]}" >/dev/null
 code=$stack-code
-aws cloudformation package --template-file "$template" --s3-bucket "$code" --output-template-file "$work/template.yaml" >/dev/null
+aws cloudformation package --template-file "$template" --s3-bucket "$code" \
+    --output-template-file "$work/template.yaml" >"$work/package.log" 2>&1 || die "$(cat "$work/package.log")"
 log_role=$(aws apigateway get-account --query cloudwatchRoleArn --output text)
 case $log_role in None | '') log_role=create ;; *) log_role=existing ;; esac
-deploy "$stack" "$work/template.yaml" AllowedApis=soc Monitoring=none AccountLogRole=$log_role "$@"
+parameters=(AllowedApis=soc Monitoring=none "AccountLogRole=$log_role" "$@")
+deploy_main() { deploy "$stack" "$work/template.yaml" "${parameters[@]}" "$@"; }
+deploy_main
 for api in soc other; do
     deploy "$stack-client-$api" infra/client-policy.yaml Api=$api ApiArn="$(output "$stack" ApiArn)"
 done
 table=$(output "$stack" TableName)
 bucket=$(output "$stack" BucketName)
+place=(--shared "$shared" --table "$table" --bucket "$bucket")
 BCRLAPI_URL=$(output "$stack" ApiUrl)
 if [ -n "${AWS_ENDPOINT_URL:-}" ]; then
     # Emulators have the API at this path of their one address.
@@ -316,45 +327,54 @@ role every "$(output "$stack" ClientPolicyArn)"
 role stranger
 role agent "$(output "$stack" AgentPolicyArn)"
 role resync "$(output "$stack" AgentPolicyArn)" "$(output "$stack" ResyncPolicyArn)"
+role keyless
+aws iam put-role-policy --role-name "$stack-keyless" --policy-name keyless --policy-document "$(allow dynamodb:GetItem \
+    '"Resource": "*", "Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["none"]}}')"
 copy_of submit SubmitRole
 copy_of status StatusRole
 copy_of result ResultRole
-for who in client other every stranger agent resync submit status result; do until_so 60 take_role $who; done
+for name in "${roles[@]}"; do until_so 60 take_role "${name#"$stack-"}"; done
 # New roles and policies take some seconds to count everywhere; what is refused before that proves nothing.
 for who in client other every; do until_so 90 is_status 200 $who GET /v1/lab; done
 
 step 'A job, from the caller through the agent and the worker and back:'
 mkdir "$shared"
+checked=0
+as agent bcrlapi-agent check "${place[@]}" >"$work/check" 2>&1 || checked=$?
+result 0 $checked agent 'bcrlapi-agent check'
+[ $checked -eq 0 ] || cat "$work/check"
 start_agent
-lab_is_online() { [ "$(as client bcrlapi --json lab | field state)" = online ]; }
+lab_is_online() { [ "$(client --json lab | field state)" = online ]; }
 until_so 90 lab_is_online
-result online "$(as client bcrlapi --json lab | field state)" client 'the lab'
+result online "$(client --json lab | field state)" client "the lab, by the agent's heartbeat"
 start_worker python3 examples/soc/main.py
-uuid=$(as client bcrlapi submit soc --input examples/soc/request.json)
-as client bcrlapi wait "$uuid" --timeout 2m >/dev/null
-as client bcrlapi result "$uuid" --output "$work/result.json"
+uuid=$(client submit soc --input examples/soc/request.json)
+client wait "$uuid" --timeout 2m >/dev/null
+client result "$uuid" --output "$work/result.json"
 same() { if cmp --silent "$1" "$2"; then echo same; else echo different; fi; }
 result same "$(same "$work/result.json" "$shared/response/$uuid.json")" client "the result, and the lab's response file"
 
-bad=$(echo '{"samples": "none"}' | as client bcrlapi submit soc)
+bad=$(echo '{"samples": "none"}' | client submit soc)
 until_so 60 has_ended "$bad"
-result failed "$(as client bcrlapi --json status "$bad" | field outcome)" client 'a job whose program fails'
+result failed "$(outcome "$bad")" client 'a job whose program fails'
 uuid=$bad expect 422 client GET "/v1/jobs/$bad/result"
 stop "$worker"
+done_job=$uuid
 
-unwanted=$(as client bcrlapi submit soc --input examples/soc/request.json)
+unwanted=$(client submit soc --input examples/soc/request.json)
 until_so 60 grep -q "$unwanted" "$shared/request/status.json"
-as client bcrlapi cancel "$unwanted" >/dev/null
+client cancel "$unwanted" >/dev/null
 until_so 60 has_ended "$unwanted"
-result canceled "$(as client bcrlapi --json status "$unwanted" | field outcome)" client 'a job that is taken back from the lab'
+result canceled "$(outcome "$unwanted")" client 'a job that is taken back from the lab'
 
 # Larger than what a function may answer, and than what the agent uploads in one piece.
 start_worker python3 -c 'import json, sys; json.dump(["0123456789abcde"] * 2**20, open(sys.argv[2], "w"))'
-large=$(as client bcrlapi submit soc --input examples/soc/request.json)
+large=$(client submit soc --input examples/soc/request.json)
 until_so 300 has_ended "$large"
 stop "$worker"
 etag=$(aws s3api head-object --bucket "$bucket" --key "response/$large.json" --query ETag --output text)
-result parts "$(case $etag in *-[0-9]*) echo parts ;; *) echo "$etag" ;; esac)" agent 'the upload of a response of 20 MB'
+case $etag in *-[0-9]*) etag=parts ;; esac
+result parts "$etag" agent 'the upload of a response of 20 MB'
 uuid=$large expect 413 client GET "/v1/jobs/$large/result"
 uuid=$large expect 200 client GET "/v1/jobs/$large/result/link"
 curl --silent --show-error --output "$work/large.json" "$(field url <"$work/body")"
@@ -363,7 +383,7 @@ stop "$agent"
 
 step 'The API, and who may not call it:'
 expect 200 client GET /v1/openapi.json
-for path in /v1/lab /v1/openapi.json /v1/jobs "/v1/jobs/$uuid" "/v1/jobs/$uuid/result" "/v1/jobs/$uuid/result/link" /; do
+for path in / /v1/lab /v1/openapi.json /v1/jobs "/v1/jobs/$uuid" "/v1/jobs/$uuid"/result{,/link}; do
     expect 403 nobody GET "$path"
 done
 for path in /v1/apis/soc/jobs "/v1/jobs/$uuid/cancel"; do expect 403 nobody POST "$path"; done
@@ -386,20 +406,31 @@ job='{"pk":{"S":"job#'$uuid'"}}'
 set_done=(--update-expression 'SET #s = :s' --expression-attribute-names '{"#s":"status"}'
     --expression-attribute-values '{":s":{"S":"done"}}')
 get=(dynamodb get-item --table-name "$table" --key "$job")
-put_job=(dynamodb put-item --table-name "$table" --item "$job")
+put_job=(dynamodb put-item --table-name "$table" --item '{"pk":{"S":"job#none"}}')
 put_lab=(dynamodb put-item --table-name "$table" --item '{"pk":{"S":"lab"}}')
-# shellcheck disable=SC2034
 update=(dynamodb update-item --table-name "$table" --key "$job" "${set_done[@]}")
 delete=(dynamodb delete-item --table-name "$table" --key "$job")
 scan=(dynamodb scan --table-name "$table")
 get_request=(s3api get-object --bucket "$bucket" --key "request/$uuid.json" "$work/object")
 get_response=(s3api get-object --bucket "$bucket" --key "response/$uuid.json" "$work/object")
-get_missing=(s3api get-object --bucket "$bucket" --key response/none.json "$work/object")
 put_request=(s3api put-object --bucket "$bucket" --key "request/$uuid.json")
 put_response=(s3api put-object --bucket "$bucket" --key "response/$uuid.json")
 drop_request=(s3api delete-object --bucket "$bucket" --key "request/$uuid.json")
 drop_response=(s3api delete-object --bucket "$bucket" --key "response/$uuid.json")
 function=$(resource Submit)
+everything=arn:$partition:iam::aws:policy/AdministratorAccess
+
+# Some policies tell rows of one kind from others. Whether the endpoint does is tried with one that names no row at all.
+knows_rows=yes
+[ "$(aws_says keyless "${get[@]}")" != allowed ] || knows_rows=no
+may_not_by_row() {
+    if [ $knows_rows = no ] && [ -n "${AWS_ENDPOINT_URL:-}" ]; then
+        local why='not tried: the emulator knows no dynamodb:LeadingKeys'
+        printf '  --   %-9s %-60s %s\n' "$1" "$(shortened "${@:2}")" "$why"
+    else
+        may_not "$@"
+    fi
+}
 
 for who in client stranger; do
     may_not $who "${get[@]}"
@@ -418,17 +449,20 @@ may agent "${get_request[@]}"
 may resync "${scan[@]}"
 may resync "${get_response[@]}"
 
-may_not submit "${put_lab[@]}"
+may_not_by_row submit "${put_lab[@]}"
 may_not submit "${get_request[@]}"
 may_not submit "${get_response[@]}"
 may_not submit "${put_response[@]}"
-for change in put_job update put_lab; do declare -n words=$change; may_not status "${words[@]}"; may_not result "${words[@]}"; done
-for object in get_request get_response put_request put_response; do
-    declare -n words=$object
-    may_not status "${words[@]}"
+for who in status result; do
+    may_not $who "${put_job[@]}"
+    may_not $who "${put_lab[@]}"
+    may_not $who "${update[@]}"
+    may_not $who "${get_request[@]}"
+    may_not $who "${put_request[@]}"
+    may_not $who "${put_response[@]}"
 done
-for object in get_request put_request put_response; do declare -n words=$object; may_not result "${words[@]}"; done
-may_not agent "${put_job[@]}"
+may_not status "${get_response[@]}"
+may_not_by_row agent "${put_job[@]}"
 may_not agent "${get_response[@]}"
 may_not agent "${put_request[@]}"
 for who in submit status result agent; do may_not $who "${scan[@]}"; done
@@ -437,17 +471,36 @@ for who in submit status result agent resync; do
     may_not $who "${drop_response[@]}"
     may_not $who dynamodb delete-table --table-name "$table"
     may_not $who s3api put-bucket-policy --bucket "$bucket" --policy '{}'
-    may_not $who lambda update-function-code --function-name "$function" --zip-file fileb:///dev/null
-    may_not $who iam attach-role-policy --role-name "$stack-$who" --policy-arn "arn:$partition:iam::aws:policy/AdministratorAccess"
+    may_not $who lambda update-function-code --function-name "$function" --s3-bucket "$code" --s3-key none
+    may_not $who iam attach-role-policy --role-name "$stack-$who" --policy-arn "$everything"
 done
 for who in status result agent resync; do may_not $who "${drop_request[@]}"; done
-for who in result agent; do may_see_missing $who "${get_missing[@]/response/request}"; done
+# By this the function and the agent tell what is gone from what they may not read.
+may_see_missing result s3api get-object --bucket "$bucket" --key response/none.json "$work/object"
+may_see_missing agent s3api get-object --bucket "$bucket" --key request/none.json "$work/object"
 for name in SubmitRole StatusRole ResultRole; do
-    may_not stranger sts assume-role --role-arn "arn:$partition:iam::$account:role/$(resource $name)" --role-session-name verify
+    role_arn=arn:$partition:iam::$account:role/$(resource $name)
+    may_not stranger sts assume-role --role-arn "$role_arn" --role-session-name verify
 done
 
 step 'The lab loses its shared directory:'
 mv "$shared" "$work/lost"
 mkdir "$shared"
-as resync bcrlapi-agent resync --shared "$shared" --table "$table" --bucket "$bucket" >"$work/resync"
-result same "$(same "$work/lost/response/$large.json" "$shared/response/$large.json")" resync "$(head -n 1 "$work/resync")"
+as resync bcrlapi-agent resync "${place[@]}" >"$work/resync" 2>>"$work/agent.log"
+result 'brought back: 3 requests, 2 responses, 3 entries of status.json' "$(head -n 1 "$work/resync")" resync \
+    'bcrlapi-agent resync'
+for name in "$done_job" "$large"; do
+    brought=$(same "$work/lost/response/$name.json" "$shared/response/$name.json")
+    result same "$brought" resync 'a response, before and after'
+done
+
+step 'Callers by their network, as for a move from an IP allow-list:'
+deploy_main CallerAuth=IAM+CIDR AllowedCidrs=0.0.0.0/0
+until_so 120 is_status 200 stranger GET /v1/lab
+expect 200 stranger GET /v1/lab
+expect 404 stranger GET "/v1/jobs/$uuid"
+expect 403 nobody GET /v1/lab
+deploy_main CallerAuth=IAM AllowedCidrs=192.0.2.0/24
+until_so 120 is_status 403 client GET /v1/lab
+expect 403 client GET /v1/lab
+expect 403 stranger GET /v1/lab
