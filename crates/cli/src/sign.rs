@@ -28,7 +28,8 @@ impl Signer {
     pub async fn from_env(base_url: &str) -> Result<Self, ClientError> {
         let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
         let missing = |what: &str| ClientError::Unsigned(what.to_owned());
-        let region = Self::region_of(base_url).or(config.region().map(Region::to_string));
+        let configured = || config.region().map(Region::to_string).filter(|region| !region.is_empty());
+        let region = Self::region_of(base_url).or_else(configured);
         let credentials = config.credentials_provider();
         Ok(Self {
             credentials: credentials.ok_or_else(|| missing("no credentials found; set them as for the AWS CLI"))?,
