@@ -9,6 +9,7 @@
 //! [`plan`] makes every decision of the agent from what was seen; [`Queue`] is the queue as a value, for
 //! both sides. Pure: no I/O, no clock, no randomness, which `clippy.toml` beside this crate enforces.
 
+mod action;
 mod lab_date;
 pub mod layout;
 mod plan;
@@ -18,7 +19,8 @@ mod request_file;
 mod spaced_json;
 mod view;
 
-pub use plan::{Action, Settings, plan};
+pub use action::{Action, Due};
+pub use plan::{Settings, plan};
 pub use queue::{BrokenQueue, Entry, Queue};
 pub use request_file::render_request;
 pub use view::{Displaced, LabJob, QueueSeen, ResponseSeen, View, Workload};
