@@ -21,8 +21,9 @@ use crate::taken_in::TakenIn;
 const PARALLEL_ACTIONS: usize = 16;
 /// The most responses that are uploaded at once.
 const PARALLEL_UPLOADS: usize = 16;
-/// The most plans that one round carries out. A new job needs three: take, deliver, publish.
-const PLANS_PER_ROUND: u32 = 16;
+/// The most plans that one round carries out: new jobs must not wait for a long recovery. One needs three: take,
+/// deliver, publish.
+const PLANS_PER_ROUND: u32 = 4;
 
 /// Tells the time.
 pub type Clock = fn() -> DateTime<Utc>;
@@ -59,10 +60,8 @@ pub struct Agent {
     pub(crate) is_list_due: bool,
     /// Whether the log has said that the file system cannot exchange files.
     pub(crate) has_warned_of_rename: bool,
-    /// Whether the view has ever been compared with all that the lab has taken: before that, a queue that is missing
+    /// When the view was last compared with all that the lab has taken: before the first time, a queue that is missing
     /// cannot be made again.
-    pub(crate) is_primed: bool,
-    /// When the view was last compared with all that the lab has taken.
     pub(crate) compared_at: Option<DateTime<Utc>>,
     /// What others may know of all this.
     pub(crate) metrics: Metrics,
@@ -97,7 +96,6 @@ impl Agent {
             has_new_folders: false,
             is_list_due: true,
             has_warned_of_rename: false,
-            is_primed: false,
             compared_at: None,
             metrics: Metrics::default(),
             backoff: Backoff::default(),
@@ -106,34 +104,33 @@ impl Agent {
         })
     }
 
-    /// Looks, plans and acts until nothing is left to do or nothing moves. A step that fails is logged and tried again
-    /// later; it is an error only if it was not possible to look. The directory is looked at also while the cloud is
-    /// away: what scripts write must not wait for it.
-    pub async fn round(&mut self, look: Look) -> Result<(), AgentError> {
+    /// Looks, plans and acts, until nothing moves or the round is long enough; says whether something still moves. A
+    /// step that fails is logged and tried again later; it is an error only if it was not possible to look. The
+    /// directory is looked at also while the cloud is away: what scripts write must not wait for it.
+    pub async fn round(&mut self, look: Look) -> Result<bool, AgentError> {
         let looked = self.look_and_act(look).await;
         self.metrics.see(&self.view);
         match (look, &looked) {
-            (Look::Everywhere, Ok(())) => self.metrics.has_looked((self.clock)()),
-            (Look::Directory, Ok(())) => {}
+            (Look::Everywhere, Ok(_)) => self.metrics.has_looked((self.clock)()),
+            (Look::Directory, Ok(_)) => {}
             (_, Err(_)) => self.metrics.look_failed(),
         }
         looked
     }
 
-    async fn look_and_act(&mut self, look: Look) -> Result<(), AgentError> {
+    async fn look_and_act(&mut self, look: Look) -> Result<bool, AgentError> {
         let cloud = match look {
             Look::Everywhere => self.observe_cloud().await,
             Look::Directory => Ok(()),
         };
-        if self.is_primed {
-            for _ in 0..PLANS_PER_ROUND {
+        let mut moves = self.compared_at.is_some();
+        for _ in 0..PLANS_PER_ROUND {
+            if moves {
                 self.observe_directory().await?;
-                if !self.carry_out_plan().await {
-                    break;
-                }
+                moves = self.carry_out_plan().await;
             }
         }
-        cloud
+        cloud.map(|()| moves)
     }
 
     /// Waits for the next upload to end; for ever, if there is none.

@@ -65,7 +65,7 @@ impl Agent {
 
     fn has_compared(&mut self, now: DateTime<Utc>) {
         self.compared_at = Some(now);
-        (self.view.is_certain, self.is_primed, self.is_list_due) = (true, true, true);
+        (self.view.is_certain, self.is_list_due) = (true, true);
     }
 
     /// Reads the rows of the taken jobs that the view lacks (after a start, or after a step whose answer was lost), and

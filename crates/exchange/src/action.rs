@@ -120,15 +120,15 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match self {
+            // What comes of an early look says nothing about the one after `done`.
+            Self::Return { id, due: Due::Early } => write!(f, " {id} early"),
             Self::Take(id)
             | Self::Ask(id)
             | Self::Cancel(id)
             | Self::Lose(id)
             | Self::Report { id, .. }
+            | Self::Return { id, .. }
             | Self::Fail { id, .. } => write!(f, " {id}"),
-            // What comes of an early look says nothing about the one after `done`.
-            Self::Return { id, due: Due::Early } => write!(f, " {id} early"),
-            Self::Return { id, .. } => write!(f, " {id}"),
             Self::Deliver(job) | Self::Restore(job) => write!(f, " {}", job.id),
             Self::Discard { inode } => write!(f, " displaced queue {inode}"),
             Self::Publish(_) | Self::Quarantine => f.write_str(" status.json"),

@@ -18,6 +18,7 @@ mod queue;
 mod request_file;
 mod spaced_json;
 mod view;
+mod without_nan;
 
 pub use action::{Action, Due};
 pub use plan::{Settings, plan};

@@ -4,12 +4,14 @@ use bcrlapi_domain::{Job, JobId, Outcome, State, Status, limits};
 use chrono::{DateTime, FixedOffset, Utc};
 use serde_json::{Map, Value};
 
+use crate::without_nan::without_nan;
 use crate::{lab_date, spaced_json};
 
 /// `request/status.json` as a value: the entries in their order, and everything else that somebody put there.
 ///
 /// Reads what people and scripts write (any indentation and order of fields, CRLF, a byte order mark, fields
-/// nobody knows); writes one job a line. What it does not understand it keeps, numbers as the nearest double.
+/// nobody knows, Python's `NaN`); writes one job a line. What it does not understand it keeps, numbers as the nearest
+/// double, `NaN` and the infinities as null.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Queue {
     entries: Vec<Entry>,
@@ -27,17 +29,30 @@ pub enum BrokenQueue {
     /// Not JSON, or not all of it.
     #[error("status.json is not valid JSON: {0}")]
     NotJson(#[from] serde_json::Error),
+    /// More than anybody should make it.
+    #[error("status.json has {size_bytes} bytes; at most {} are read", Queue::MAX_BYTES)]
+    TooLarge {
+        /// How many.
+        size_bytes: u64,
+    },
     /// JSON of another shape.
     #[error("status.json is not of the form {{\"jobs\": [...]}}")]
     NotAQueue,
 }
 
 impl Queue {
+    /// The most bytes that are read or written: over three million jobs, more than a week of one every second has.
+    pub const MAX_BYTES: u64 = 512 * 1024 * 1024;
+
     /// Reads the file's bytes. An object without `jobs` is an empty queue.
     pub fn parse(bytes: &[u8]) -> Result<Self, BrokenQueue> {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-        let Value::Object(mut fields) = serde_json::from_slice(bytes)? else { return Err(BrokenQueue::NotAQueue) };
+        let json = serde_json::from_slice(bytes).or_else(|error| match without_nan(bytes) {
+            Some(bytes) => serde_json::from_slice(&bytes),
+            None => Err(error),
+        })?;
+        let Value::Object(mut fields) = json else { return Err(BrokenQueue::NotAQueue) };
         let jobs = match fields.shift_remove("jobs") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(jobs)) => jobs,

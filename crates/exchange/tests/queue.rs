@@ -35,8 +35,15 @@ fn any_way_of_writing_it_is_read() {
 }
 
 #[test]
+fn what_python_writes_for_no_number_is_read() {
+    let entry = with_entry("\"status\": \"processing\", \"progress\": NaN, \"note\": [-Infinity, \"NaN\"]");
+    assert_eq!((entry.state(), entry.progress()), (Some(State::Processing), None));
+    assert!(entry.to_line().ends_with("\"progress\": null, \"note\": [null, \"NaN\"]}"), "{}", entry.to_line());
+}
+
+#[test]
 fn what_is_no_queue_is_an_error() {
-    for broken in ["", "{\"jobs\": [", "[]", "null", "{\"jobs\": {}}", "{\"jobs\": []}}", "\u{0}"] {
+    for broken in ["", "{\"jobs\": [", "[]", "null", "{\"jobs\": {}}", "{\"jobs\": []}}", "\u{0}", "{\"jobs\": NaN,}"] {
         assert!(Queue::parse(broken.as_bytes()).is_err(), "{broken:?}");
     }
 }
