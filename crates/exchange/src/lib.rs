@@ -10,6 +10,8 @@
 //! both sides. Pure: no I/O, no clock, no randomness, which `clippy.toml` beside this crate enforces.
 
 mod action;
+mod entry;
+mod fields;
 mod lab_date;
 pub mod layout;
 mod plan;
@@ -21,7 +23,8 @@ mod view;
 mod without_nan;
 
 pub use action::{Action, Due};
+pub use entry::Entry;
 pub use plan::{Settings, plan};
-pub use queue::{BrokenQueue, Entry, Queue};
+pub use queue::{BrokenQueue, Queue};
 pub use request_file::render_request;
 pub use view::{Displaced, LabJob, QueueSeen, ResponseSeen, View, Workload};

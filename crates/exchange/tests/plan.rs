@@ -334,7 +334,7 @@ fn news_in_a_displaced_queue_comes_into_the_queue_and_then_it_goes() {
     let planned = actions(&view);
     let [Action::Publish(queue), Action::Discard { inode: 8 }] = &planned[..] else { panic!("{planned:?}") };
     assert_eq!(queue.entries().len(), 2);
-    assert!(queue.entry(id(1)).unwrap().to_line().contains("\"by\": \"me\""), "the entry comes whole");
+    assert!(queue.entry(id(1)).unwrap().line().contains("\"by\": \"me\""), "the entry comes whole");
 
     view.status = QueueSeen::Whole(queue.clone());
     view.see_displaced(7, None, now());
