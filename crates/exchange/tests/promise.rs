@@ -102,6 +102,13 @@ fn what_holds_from_step_to_step_can_fail() {
 
 // What holds of a publish.
 
+type Entries = &'static [(u64, State)];
+/// A rule's name, what a queue is made from, a queue that breaks the rule, and one that does not.
+type PublishRow = (&'static str, View, Entries, Entries);
+
+const WAITING: Entries = &[(1, State::Pending)];
+const RUNNING: Entries = &[(1, State::Processing)];
+
 fn id(number: u64) -> JobId {
     format!("018aef2c-7a00-7000-8000-{number:012}").parse().unwrap()
 }
@@ -164,29 +171,26 @@ fn has_run() -> View {
 
 #[test]
 fn what_holds_of_a_publish_can_fail() {
-    use State::{Pending, Processing};
-    let waits = [(1, Pending)];
-    let runs = [(1, Processing)];
-    // A rule's name, what the queue is made from, a queue that breaks the rule, and one that does not.
-    let table: [(&str, View, &[(u64, State)], &[(u64, State)]); 8] = [
+    use State::Pending;
+    let table: [PublishRow; 8] = [
         (
             "a publish loses no entry before its week is over, but one that waits and is wanted back",
             wanted_back_and_started(),
             &[],
-            &runs,
+            RUNNING,
         ),
-        ("a publish drops no program's start", started_elsewhere(), &[], &runs),
+        ("a publish drops no program's start", started_elsewhere(), &[], RUNNING),
         (
             "a publish keeps the order, and appends",
             lab(&[(1, Pending), (2, Pending)], &[(2, Pending)]),
             &[(1, Pending), (2, Pending)],
             &[(2, Pending), (1, Pending)],
         ),
-        ("a publish moves no status back", lab(&waits, &runs), &waits, &runs),
-        ("a publish brings in only jobs that are taken and delivered", taken_and_not_delivered(), &waits, &[]),
-        ("a publish makes no second entry of a job", lab(&waits, &waits), &[(1, Pending), (1, Pending)], &waits),
-        ("a publish is not behind the cloud", lab(&runs, &waits), &waits, &runs),
-        ("a publish gives no new turn to a job that has a response", has_run(), &waits, &runs),
+        ("a publish moves no status back", lab(WAITING, RUNNING), WAITING, RUNNING),
+        ("a publish brings in only jobs that are taken and delivered", taken_and_not_delivered(), WAITING, &[]),
+        ("a publish makes no second entry of a job", lab(WAITING, WAITING), &[(1, Pending), (1, Pending)], WAITING),
+        ("a publish is not behind the cloud", lab(RUNNING, WAITING), WAITING, RUNNING),
+        ("a publish gives no new turn to a job that has a response", has_run(), WAITING, RUNNING),
     ];
     let queues: Vec<[Queue; 2]> = table.iter().map(|(_, _, bad, good)| [queue(bad), queue(good)]).collect();
     let rows: Vec<Row<Publish<'_>>> = table
