@@ -31,7 +31,7 @@ const JOBS: usize = 20;
 const BLOWS: usize = 10;
 /// One in how many jobs is canceled, and how long after its submit at most.
 const CANCELS_ONE_IN: u8 = 3;
-const CANCEL_WITHIN_S: f64 = 4.0;
+const CANCEL_WITHIN_S: f64 = 2.0;
 /// How many rounds are played on one system, one after the other, and how many systems at once.
 const ROUNDS_A_SYSTEM: u64 = 10;
 const PARALLEL_SYSTEMS: usize = 2;
