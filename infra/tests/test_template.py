@@ -268,7 +268,7 @@ class Everything(unittest.TestCase):
         self.assertEqual(given, read)
 
     def test_every_parameter_says_what_it_is_and_what_it_may_be(self):
-        for path in ("template.yaml", "infra/client-policy.yaml"):
+        for path in ("template.yaml", "infra/client-policy.yaml", "infra/lab/roles-anywhere.yaml"):
             for name, one in source(path)["Parameters"].items():
                 with self.subTest(name):
                     self.assertGreater(len(one["Description"]), 20)
