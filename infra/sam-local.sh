@@ -4,8 +4,8 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-Runs `sam local invoke` with each event of events/, against the stores of bcrlapi-local, and compares the answer's status
-with the one in the event's name. Leaves nothing behind but the container's image.
+Runs `sam local invoke` with each event of events/, against the stores of bcrlapi-local, and compares the status of the
+answer with the one in the event's name. Leaves nothing behind but the container's image.
 
     sam build
     infra/sam-local.sh                               # all of them, some 4 s each
@@ -49,7 +49,8 @@ for event in "${events[@]}"; do
     IFS=- read -r function wanted _ <<<"$name"
     # The container takes the stores' addresses, on loopback, for its own.
     sam local invoke "${function^}" --event "$event" --docker-network host >"$data/answer" 2>"$data/log" || true
-    got=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["statusCode"])' <"$data/answer" 2>/dev/null) || got=none
+    got=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["statusCode"])' <"$data/answer" 2>>"$data/log") ||
+        got=none
     if [ "$got" = "$wanted" ]; then
         printf 'ok   %s  %s\n' "$got" "$name"
     else

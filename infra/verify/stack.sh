@@ -16,10 +16,8 @@ deploy() {
     local since=$SECONDS
     [[ " ${stacks[*]} " == *" $1 "* ]] || stacks=("$1" "${stacks[@]}")
     aws cloudformation deploy --stack-name "$1" --template-file "$2" --s3-bucket "$code" --no-fail-on-empty-changeset \
-        --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides "${@:3}" >"$work/deploy.log" 2>&1 && {
-        printf '  stack %s, %s s\n' "$1" $((SECONDS - since))
-        return
-    }
+        --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides "${@:3}" >"$work/deploy.log" 2>&1 &&
+        printf '  stack %s, %s s\n' "$1" $((SECONDS - since)) && return
     cat "$work/deploy.log" >&2
     aws cloudformation describe-stack-events --stack-name "$1" --output text --query \
         "StackEvents[?ends_with(ResourceStatus, 'FAILED')].[LogicalResourceId, ResourceStatusReason]" >&2
@@ -74,8 +72,8 @@ remove_retained() {
         AWS::S3::Bucket/*) remove "bucket $id" remove_bucket "$id" ;;
         */AccountLogRoleForApiGateway) remove "role $id, and API Gateway's use of it for logs" remove_log_role "$id" ;;
         esac
-    done < <(aws cloudformation list-stack-resources --stack-name "$1" --output text --query \
-        'StackResourceSummaries[?ResourceStatus==`DELETE_SKIPPED`].[ResourceType, PhysicalResourceId, LogicalResourceId]')
+    done < <(aws cloudformation list-stack-resources --stack-name "$1" --output text --query 'StackResourceSummaries[
+        ?ResourceStatus==`DELETE_SKIPPED`].[ResourceType, PhysicalResourceId, LogicalResourceId]')
 }
 
 remove_everything() {
