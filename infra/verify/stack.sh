@@ -72,8 +72,8 @@ remove_retained() {
         AWS::S3::Bucket/*) remove "bucket $id" remove_bucket "$id" ;;
         */AccountLogRoleForApiGateway) remove "role $id, and API Gateway's use of it for logs" remove_log_role "$id" ;;
         esac
-    done < <(aws cloudformation list-stack-resources --stack-name "$1" --output text --query 'StackResourceSummaries[
-        ?ResourceStatus==`DELETE_SKIPPED`].[ResourceType, PhysicalResourceId, LogicalResourceId]')
+    done < <(aws cloudformation list-stack-resources --stack-name "$1" --output text --query \
+        "StackResourceSummaries[?ResourceStatus=='DELETE_SKIPPED'].[ResourceType, PhysicalResourceId, LogicalResourceId]")
 }
 
 remove_everything() {
