@@ -73,7 +73,7 @@ remove_retained() {
         */AccountLogRoleForApiGateway) remove "role $id, and API Gateway's use of it for logs" remove_log_role "$id" ;;
         esac
     done < <(aws cloudformation list-stack-resources --stack-name "$1" --output text --query \
-        "StackResourceSummaries[?ResourceStatus=='DELETE_SKIPPED'].[ResourceType, PhysicalResourceId, LogicalResourceId]")
+        "StackResourceSummaries[?ResourceStatus=='DELETE_SKIPPED'].[ResourceType,PhysicalResourceId,LogicalResourceId]")
 }
 
 remove_everything() {
