@@ -106,7 +106,8 @@ may_not() { result denied "$(aws_says "$@")" "$1" "$(shortened "${@:2}")"; }
 may_see_missing() { result NoSuchKey "$(aws_says "$@")" "$1" "$(shortened "${@:2}")"; }
 shortened() {
     local words="$1 $2 ${*:3}"
-    words=${words//--*-name /} words=${words//$work\//} words=${words//$uuid/\{uuid\}}
+    words=${words//--table-name /} words=${words//--function-name /} words=${words//--role-name /}
+    words=${words//arn:$partition:iam::$account:/} words=${words//$work\//} words=${words//$uuid/\{uuid\}}
     words=${words//$table/TABLE} words=${words//$bucket/BUCKET} words=${words//$stack/STACK}
     echo "${words:0:60}"
 }
