@@ -52,10 +52,6 @@ remove_table() {
         until_so 60 aws dynamodb delete-table --table-name "$1" && aws dynamodb wait table-not-exists --table-name "$1"
 }
 remove_stack() {
-    # A stack that is being made can be removed, one that is being changed cannot.
-    case $(aws cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus' --output text) in
-    UPDATE_*IN_PROGRESS) aws cloudformation wait stack-update-complete --stack-name "$1" ;;
-    esac
     aws cloudformation delete-stack --stack-name "$1" && aws cloudformation wait stack-delete-complete --stack-name "$1"
 }
 # Only where this run has set it: API Gateway's role for logs, which the template leaves in the account.
@@ -63,7 +59,19 @@ remove_log_role() {
     aws apigateway update-account --patch-operations op=replace,path=/cloudwatchRoleArn,value= && remove_role "$1"
 }
 
-# What the template keeps when its stack is removed. By its id: a removed stack has no name.
+# What the template keeps when its stack is removed. A stack that is still being made, or changed, does not show all of it.
+list_retained() {
+    local status
+    status=$(aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].StackStatus' --output text)
+    case $status in
+    CREATE_IN_PROGRESS) aws cloudformation wait stack-create-complete --stack-name "$stack" ;;
+    ROLLBACK_IN_PROGRESS) aws cloudformation wait stack-rollback-complete --stack-name "$stack" ;;
+    UPDATE_*IN_PROGRESS) aws cloudformation wait stack-update-complete --stack-name "$stack" ;;
+    esac
+    aws cloudformation list-stack-resources --stack-name "$stack" --output text --query "StackResourceSummaries[?
+        PhysicalResourceId && ResourceStatus!='DELETE_COMPLETE'].[ResourceType, PhysicalResourceId, LogicalResourceId]"
+}
+
 remove_retained() {
     local kind id what
     while read -r kind id what; do
@@ -72,12 +80,11 @@ remove_retained() {
         AWS::S3::Bucket/*) remove "bucket $id" remove_bucket "$id" ;;
         */AccountLogRoleForApiGateway) remove "role $id, and API Gateway's use of it for logs" remove_log_role "$id" ;;
         esac
-    done < <(aws cloudformation list-stack-resources --stack-name "$1" --output text --query \
-        "StackResourceSummaries[?ResourceStatus=='DELETE_SKIPPED'].[ResourceType,PhysicalResourceId,LogicalResourceId]")
+    done <"$work/retained"
 }
 
 remove_everything() {
-    local status=$? what id=
+    local status=$? what
     trap - EXIT
     # Half of it removed would be found by nobody.
     trap '' INT TERM HUP
@@ -86,11 +93,10 @@ remove_everything() {
     stop "${worker:-}"
     if [ $status -ne 0 ]; then tail -n 20 "$work"/{client,agent,worker}.log >&2 2>/dev/null; fi
     step 'Removed (Ctrl-C waits for it):'
-    [ ${#stacks[@]} = 0 ] ||
-        id=$(aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].StackId' --output text)
+    [ ${#stacks[@]} = 0 ] || list_retained >"$work/retained"
     for what in "${roles[@]}"; do remove "role $what" remove_role "$what"; done
     for what in "${stacks[@]}"; do remove "stack $what" remove_stack "$what"; done
-    [ -z "$id" ] || remove_retained "$id"
+    [ ${#stacks[@]} = 0 ] || remove_retained
     [ -z "${code:-}" ] || remove "bucket $code" remove_bucket "$code"
     rm -rf "$work"
     if [ $failures -gt 0 ]; then
