@@ -59,7 +59,7 @@ remove_log_role() {
     aws apigateway update-account --patch-operations op=replace,path=/cloudwatchRoleArn,value= && remove_role "$1"
 }
 
-# What the template keeps when its stack is removed. A stack that is still being made, or changed, does not show all of it.
+# What the template keeps when its stack is removed. While a stack is being made or changed, it does not show all of it.
 list_retained() {
     local status
     status=$(aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].StackStatus' --output text)
