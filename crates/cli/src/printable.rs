@@ -23,11 +23,9 @@ mod tests {
 
     #[test]
     fn a_terminal_obeys_nothing_of_it() {
-        assert_eq!(printable("day 1\nstatus done\r\u{1b}[31m\u{9b}2J\t電池\u{202e}"), {
-            r"day 1\nstatus done\r\u{1b}[31m\u{9b}2J\t電池\u{202e}"
-        });
-        assert_eq!(printable_lines("Traceback:\r\nstatus     done\n\n\u{7}x", 4), {
-            "Traceback:\n    status     done\n    \n    \\u{7}x"
-        });
+        let hostile = "day 1\nstatus done\r\u{1b}[31m\u{9b}2J\t電池\u{202e}";
+        assert_eq!(printable(hostile), r"day 1\nstatus done\r\u{1b}[31m\u{9b}2J\t電池\u{202e}");
+        let lines = printable_lines("Traceback:\r\nstatus     done\n\n\u{7}x", 4);
+        assert_eq!(lines, "Traceback:\n    status     done\n    \n    \\u{7}x");
     }
 }
