@@ -34,7 +34,7 @@ fn can_answer(route: Route, kind: ProblemKind) -> bool {
         | K::QueueFull => route == Route::Submit,
         K::NotCancelable | K::AlreadyDone => route == Route::Cancel,
         K::NoSuchJob | K::Expired => has_job,
-        K::ResultNotReady | K::JobFailed | K::JobCanceled | K::JobLost | K::JobExpired => has_result,
+        K::ResultNotReady | K::JobFailed | K::JobCanceled | K::JobLost => has_result,
         K::ResultTooLarge => route == Route::Result,
         K::Internal | K::Unavailable => route != Route::OpenApi,
     }
@@ -310,16 +310,14 @@ impl Notes<'_> {
     }
 }
 
-/// All that may be seen of the document where no store is away. Nobody writes the outcome `expired` yet: what is as old
-/// as that is gone.
+/// All that may be seen of the document where no store is away.
 fn documented() -> Seen {
     let mut all = Seen::new();
     for route in Route::ALL {
         for (status, response) in responses(route).into_iter().filter(|(status, _)| *status < 500) {
             let codes = codes(response);
             let codes = if codes.is_empty() { BTreeSet::from([""]) } else { codes };
-            let codes = codes.into_iter().filter(|code| *code != ProblemKind::JobExpired.code());
-            all.extend(codes.map(|code| (route.template(), status, code.to_owned())));
+            all.extend(codes.into_iter().map(|code| (route.template(), status, code.to_owned())));
         }
     }
     all
