@@ -208,7 +208,7 @@ impl Agent {
     }
 
     async fn cancel(&self, id: JobId) -> Result<Effect, AgentError> {
-        let job = self.store.canceled(id, (self.clock)()).await?;
+        let job = self.store.record_canceled(id, (self.clock)()).await?;
         tracing::info!(uuid = %id, "canceled");
         Ok(Effect::learned(id, job))
     }
