@@ -66,8 +66,9 @@ trap 'echo "Stopping." >&2; exit 1' INT TERM HUP
 step "Made in account $account, $region${AWS_ENDPOINT_URL:+ at $AWS_ENDPOINT_URL}:"
 location=()
 [ "$region" = us-east-1 ] || location=(--create-bucket-configuration "LocationConstraint=$region")
-aws s3api create-bucket --bucket "$stack-code" "${location[@]}" >/dev/null
+# What is to be removed is noted before it is made: a signal may come between the two.
 code=$stack-code
+aws s3api create-bucket --bucket "$code" "${location[@]}" >/dev/null
 aws cloudformation package --template-file "$template" --s3-bucket "$code" \
     --output-template-file "$work/template.yaml" >"$work/package.log" 2>&1 || die "$(cat "$work/package.log")"
 log_role=$(aws apigateway get-account --query cloudwatchRoleArn --output text)

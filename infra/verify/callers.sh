@@ -37,9 +37,9 @@ allow() { printf '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "A
 role() {
     local who=$1 name=$stack-$1 policy
     shift
+    roles+=("$name")
     aws iam create-role --role-name "$name" --description 'made by infra/verify.sh' \
         --assume-role-policy-document "$(allow sts:AssumeRole '"Principal": {"AWS": "'"$account"'"}')" >/dev/null
-    roles+=("$name")
     for policy in "$@"; do aws iam attach-role-policy --role-name "$name" --policy-arn "$policy"; done
 }
 

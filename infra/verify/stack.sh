@@ -24,13 +24,13 @@ deploy() {
     die 'the stack could not be made'
 }
 
-# remove WHAT COMMAND...
+# remove WHAT COMMAND...: what was noted and then not made is not there, and needs no removing.
 remove() {
     local what=$1
     shift
     if "$@" >/dev/null 2>"$work/error"; then
         printf '  %s\n' "$what"
-    else
+    elif ! grep -qE '\((NoSuchEntity|NoSuchBucket)\)' "$work/error"; then
         printf '  BAD  %s is still there: %s\n' "$what" "$(tail -n 1 "$work/error")"
         failures=$((failures + 1))
     fi
@@ -39,9 +39,10 @@ remove() {
 remove_role() {
     local policy
     local role=(--role-name "$1") attached inline
-    attached=$(aws iam list-attached-role-policies "${role[@]}" --query 'AttachedPolicies[].PolicyArn' --output text)
+    attached=$(aws iam list-attached-role-policies "${role[@]}" --query 'AttachedPolicies[].PolicyArn' --output text) ||
+        return 1
     for policy in $attached; do aws iam detach-role-policy "${role[@]}" --policy-arn "$policy" || return 1; done
-    inline=$(aws iam list-role-policies "${role[@]}" --query PolicyNames --output text)
+    inline=$(aws iam list-role-policies "${role[@]}" --query PolicyNames --output text) || return 1
     for policy in $inline; do aws iam delete-role-policy "${role[@]}" --policy-name "$policy" || return 1; done
     aws iam delete-role "${role[@]}"
 }
@@ -93,7 +94,13 @@ remove_everything() {
     stop "${worker:-}"
     if [ $status -ne 0 ]; then tail -n 20 "$work"/{client,agent,worker}.log >&2 2>/dev/null; fi
     step 'Removed (Ctrl-C waits for it):'
-    [ ${#stacks[@]} = 0 ] || list_retained >"$work/retained"
+    if [ ${#stacks[@]} -gt 0 ] && ! list_retained >"$work/retained" 2>"$work/error"; then
+        # A stack that was noted and then not made keeps nothing.
+        if ! grep -q 'does not exist' "$work/error"; then
+            printf '  BAD  what stack %s keeps is not known: %s\n' "$stack" "$(tail -n 1 "$work/error")"
+            failures=$((failures + 1))
+        fi
+    fi
     for what in "${roles[@]}"; do remove "role $what" remove_role "$what"; done
     for what in "${stacks[@]}"; do remove "stack $what" remove_stack "$what"; done
     [ ${#stacks[@]} = 0 ] || remove_retained
