@@ -1,0 +1,122 @@
+//! Taking turns, and what is made of the samples.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scale {
+    /// Enough for figures.
+    Full,
+    /// Enough to see that it works.
+    Quick,
+}
+
+impl Scale {
+    pub(crate) fn choose<T>(self, full: T, quick: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
+        }
+    }
+}
+
+/// What was measured of one side.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Samples(Vec<f64>);
+
+impl Samples {
+    pub(crate) fn push(&mut self, sample: f64) {
+        self.0.push(sample);
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        self.percentile(50.0)
+    }
+
+    /// The smallest sample that so many percent do not exceed.
+    pub(crate) fn percentile(&self, percent: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between none and all")]
+        let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+        sorted.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
+    }
+
+    pub(crate) fn sum(&self) -> f64 {
+        self.0.iter().sum()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl FromIterator<f64> for Samples {
+    fn from_iter<I: IntoIterator<Item = f64>>(samples: I) -> Self {
+        Self(samples.into_iter().collect())
+    }
+}
+
+/// One side of a comparison: measures once.
+pub(crate) type Side<'a> = Box<dyn FnMut() -> anyhow::Result<f64> + 'a>;
+
+/// Lets the sides take turns, each time in the other order: what else the machine does is then for all of them.
+pub(crate) fn alternate<const N: usize>(rounds: usize, mut sides: [Side<'_>; N]) -> anyhow::Result<[Samples; N]> {
+    let mut samples = [(); N].map(|()| Samples::default());
+    for round in 0..rounds {
+        for turn in 0..N {
+            let side = if round % 2 == 0 { turn } else { N - 1 - turn };
+            samples[side].push(sides[side]()?);
+        }
+    }
+    Ok(samples)
+}
+
+/// How long the work takes, in milliseconds.
+pub(crate) fn time_ms<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<f64> {
+    let start = Instant::now();
+    work()?;
+    Ok(ms(start.elapsed()))
+}
+
+pub(crate) fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// How many processes have wanted a core in the last minute: what else went on while something was measured.
+pub(crate) fn load_average() -> anyhow::Result<f64> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    let first = text.split(' ').next().and_then(|word| word.parse().ok());
+    first.context("/proc/loadavg begins with a number")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle_and_the_99th_percentile_near_the_end() {
+        let samples = Samples::from_iter((1..=200).rev().map(f64::from));
+        assert_eq!([samples.median(), samples.percentile(99.0), samples.percentile(100.0)], [100.0, 198.0, 200.0]);
+        assert_eq!(Samples::from_iter([7.0]).percentile(1.0), 7.0);
+    }
+
+    #[test]
+    fn sides_take_turns_in_changing_order() {
+        let order = RefCell::new(String::new());
+        let side = |name: char| -> Side<'_> {
+            let order = &order;
+            Box::new(move || {
+                order.borrow_mut().push(name);
+                Ok(1.0)
+            })
+        };
+        alternate(3, [side('a'), side('b')]).unwrap();
+        assert_eq!(*order.borrow(), "abbaab");
+    }
+}
