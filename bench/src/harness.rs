@@ -44,14 +44,6 @@ impl Samples {
         let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
         sorted.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
     }
-
-    pub(crate) fn sum(&self) -> f64 {
-        self.0.iter().sum()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
 }
 
 impl FromIterator<f64> for Samples {
@@ -67,12 +59,16 @@ pub(crate) type Side<'a> = Box<dyn FnMut() -> anyhow::Result<f64> + 'a>;
 pub(crate) fn alternate<const N: usize>(rounds: usize, mut sides: [Side<'_>; N]) -> anyhow::Result<[Samples; N]> {
     let mut samples = [(); N].map(|()| Samples::default());
     for round in 0..rounds {
-        for turn in 0..N {
-            let side = if round % 2 == 0 { turn } else { N - 1 - turn };
+        for side in turns(round, N) {
             samples[side].push(sides[side]()?);
         }
     }
     Ok(samples)
+}
+
+/// In which order so many sides come in a round.
+pub(crate) fn turns(round: usize, sides: usize) -> impl Iterator<Item = usize> {
+    (0..sides).map(move |turn| if round.is_multiple_of(2) { turn } else { sides - 1 - turn })
 }
 
 /// How long the work takes, in milliseconds.
@@ -84,6 +80,20 @@ pub(crate) fn time_ms<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Re
 
 pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
+}
+
+/// Looks again and again until there is something. Looks often: what is waited for is what is measured.
+pub(crate) async fn wait_for<T>(what: &str, look: impl AsyncFn() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+    const PAUSE: Duration = Duration::from_millis(1);
+    const LIMIT: Duration = Duration::from_mins(5);
+    let start = Instant::now();
+    while start.elapsed() < LIMIT {
+        if let Some(found) = look().await? {
+            return Ok(found);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    anyhow::bail!("waited {} s for {what}", LIMIT.as_secs())
 }
 
 /// How many processes have wanted a core in the last minute: what else went on while something was measured.
@@ -101,9 +111,9 @@ mod tests {
 
     #[test]
     fn the_median_is_in_the_middle_and_the_99th_percentile_near_the_end() {
-        let samples = Samples::from_iter((1..=200).rev().map(f64::from));
-        assert_eq!([samples.median(), samples.percentile(99.0), samples.percentile(100.0)], [100.0, 198.0, 200.0]);
-        assert_eq!(Samples::from_iter([7.0]).percentile(1.0), 7.0);
+        let shown = |samples: Samples| [50.0, 99.0, 100.0].map(|percent| samples.percentile(percent).to_string());
+        assert_eq!(shown((1..=200).rev().map(f64::from).collect()), ["100", "198", "200"]);
+        assert_eq!(shown([7.0].into_iter().collect()), ["7", "7", "7"]);
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Function {
         let (status, body, answered) = answered.context("the function never answered")?.context("the server lives")?;
         let handed_over = *self.api.handed_over.lock().expect("nobody panics with it");
         let answer: Value = serde_json::from_slice(&body)?;
-        if status != StatusCode::ACCEPTED || !answer["statusCode"].as_u64().is_some_and(|code| code < 300) {
+        if status != StatusCode::ACCEPTED || answer["statusCode"].as_u64().is_none_or(|code| code >= 300) {
             bail!("the function answered {answer}");
         }
         Ok(Answered { answer, took: answered - handed_over.context("an event was handed over")? })

@@ -3,15 +3,24 @@
 //! Nothing here is a test: a slow machine makes slow figures and no failure. `docs/performance.md` shows what came of it.
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
+mod cold_start;
+mod cost;
 mod growth;
 mod harness;
+mod idle;
+mod lab;
 mod lambda;
+mod latency;
+mod memory;
 mod meter;
+mod mirror;
 mod plot;
+mod process;
 mod python;
 mod report;
 mod stack;
 mod status_json;
+mod warm;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -45,7 +54,17 @@ struct Args {
 
 type Benchmark = fn(Scale) -> anyhow::Result<Report>;
 
-const BENCHMARKS: [(&str, Benchmark); 2] = [("status-json", status_json::run), ("growth", growth::run)];
+const BENCHMARKS: [(&str, Benchmark); 9] = [
+    ("status-json", status_json::run),
+    ("mirror", mirror::run),
+    ("latency", latency::run),
+    ("idle", idle::run),
+    ("growth", growth::run),
+    ("cold-start", cold_start::run),
+    ("warm", warm::run),
+    ("memory", memory::run),
+    ("cost", cost::run),
+];
 
 fn names() -> Vec<&'static str> {
     BENCHMARKS.iter().map(|(name, _)| *name).chain(["all"]).collect()

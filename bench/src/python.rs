@@ -31,8 +31,9 @@ pub(crate) struct Servant {
 }
 
 impl Servant {
-    pub(crate) fn start(name: &str, arguments: &[&Path]) -> anyhow::Result<Self> {
+    pub(crate) fn start(name: &str, arguments: &[&Path], environment: &[(&str, String)]) -> anyhow::Result<Self> {
         let mut command = Command::new(tool("python")?);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.arg(script(name)).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn()?;
         let commands = process.stdin.take().context("its input is a pipe")?;

@@ -88,7 +88,9 @@ impl fmt::Display for Report {
         write_row(f, &self.table.headings)?;
         write_row(f, &vec!["---".to_owned(); self.table.headings.len()])?;
         for row in &self.table.rows {
-            write_row(f, row)?;
+            let mut row = row.clone();
+            row.resize(self.table.headings.len(), String::new());
+            write_row(f, &row)?;
         }
         writeln!(f, "\n| goal | ours | against | | ours / other | at most | |\n|---|---|---|---|---|---|---|")?;
         for goal in &self.goals {

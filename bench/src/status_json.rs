@@ -7,18 +7,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use bcrlapi_directory::{Published, SharedDir};
-use bcrlapi_domain::{Job, JobId, Owner, Payload, State};
+use bcrlapi_domain::{JobId, State};
 use bcrlapi_exchange::{Entry, Queue, layout};
-use chrono::FixedOffset;
 use uuid::Uuid;
 
 use crate::harness::{Scale, Side, alternate, time_ms};
+use crate::lab;
 use crate::plot::Plot;
 use crate::python::Servant;
 use crate::report::{Goal, Report, Table};
 
-/// Japan, where the lab is.
-const UTC_OFFSET_S: i32 = 9 * 3600;
 /// At the largest size: so much faster than Python, so many bare writes at most.
 const TIMES_FASTER: f64 = 25.0;
 const BARE_WRITES: f64 = 3.0;
@@ -67,7 +65,7 @@ fn measure(size: u32, rounds: usize) -> anyhow::Result<[f64; 6]> {
     let first = fill(&directory, size)?;
     let theirs = place.path().join("theirs.json");
     fs::write(&theirs, indented(&directory)?)?;
-    let python = RefCell::new(Servant::start("status_json.py", &[&theirs])?);
+    let python = RefCell::new(Servant::start("status_json.py", &[&theirs], &[])?);
     let ids = RefCell::new(first.into_iter().cycle());
     let next = || ids.borrow_mut().next().expect("a cycle has no end");
     let bytes = fs::read(directory.path(layout::STATUS))?;
@@ -114,15 +112,7 @@ fn fill(directory: &SharedDir, size: u32) -> anyhow::Result<Vec<JobId>> {
 }
 
 fn entry() -> anyhow::Result<Entry> {
-    let offset = FixedOffset::east_opt(UTC_OFFSET_S).context("nine hours are an offset")?;
-    let owner = Owner::from_identity("123456789012", "AIDAEXAMPLE").context("an owner")?;
-    let job = Job::requested(
-        Uuid::now_v7().to_string().parse()?,
-        "soc".parse()?,
-        owner,
-        Payload { size_bytes: 2, sha256: String::new() },
-    );
-    Ok(Entry::new(&job, offset))
+    lab::entry(Uuid::now_v7().to_string().parse()?)
 }
 
 /// As somebody who knows nothing of the queue yet.
