@@ -1,5 +1,6 @@
 //! What one job takes from AWS, counted on the wire, and what a month costs beside other designs, on paper.
 
+use std::cell::RefCell;
 use std::fs;
 use std::time::Duration;
 
@@ -185,7 +186,7 @@ impl Counted {
             set(&self.shared, *id, State::Done(Outcome::Succeeded))?;
         }
         self.reached(&ids, Status::Done).await?;
-        sums[1] = Sum::of(self.of_agent.take().iter().filter(|call| !is_idle(call)));
+        sums[1] = self.until_quiet().await?;
         for id in &ids {
             self.functions[1].invoke(&job_event("status", &id.to_string())).await?;
         }
@@ -195,6 +196,18 @@ impl Counted {
         }
         sums[3] = Sum::of(&self.of_functions.take());
         Ok(sums)
+    }
+
+    /// What the agent has called until two looks have passed: the last call's answer is counted by then.
+    async fn until_quiet(&self) -> anyhow::Result<Sum> {
+        let seen = RefCell::new(self.of_agent.take());
+        let looks_before = looks_in(&seen.borrow());
+        wait_for("two looks", async || {
+            seen.borrow_mut().extend(self.of_agent.take());
+            Ok((looks_in(&seen.borrow()) >= looks_before + 2).then_some(()))
+        })
+        .await?;
+        Ok(Sum::of(seen.borrow().iter().filter(|call| !is_idle(call))))
     }
 
     async fn reached(&self, ids: &[JobId], status: Status) -> anyhow::Result<()> {
@@ -213,6 +226,10 @@ impl Counted {
 async fn first(meters: &Metered, operation: &str) -> anyhow::Result<Sum> {
     let look = async || Ok(meters.take().iter().find(|call| call.operation == operation).map(|call| Sum::of([call])));
     wait_for(operation, look).await
+}
+
+fn looks_in(calls: &[Call]) -> usize {
+    calls.iter().filter(|call| call.operation == "Query").count()
 }
 
 /// Whether the call would come without any job too.
