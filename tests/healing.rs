@@ -6,7 +6,7 @@ use std::io::Write;
 
 use bcrlapi_api::JobResource;
 use bcrlapi_domain::{JobId, State, Status};
-use bcrlapi_exchange::layout;
+use bcrlapi_exchange::{Entry, Queue, layout};
 use bcrlapi_local::until;
 use bcrlapi_tests::System;
 use serde_json::json;
@@ -29,6 +29,13 @@ async fn a_broken_or_lost_queue_is_rebuilt() {
     let names: BTreeSet<String> = names.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     let kept = names.iter().find(|name| name.starts_with("status.json.corrupt-")).expect("the broken file is kept");
     assert_eq!(fs::read_to_string(system.shared(layout::REQUEST_DIR).join(kept)).unwrap(), "{\"jobs\": [ oh no");
+
+    // More than anybody reads, and it takes no room.
+    let status = fs::OpenOptions::new().write(true).open(system.shared(layout::STATUS)).unwrap();
+    status.set_len(Queue::MAX_BYTES + 1).unwrap();
+    let is_aside = async || fs::metadata(system.shared(layout::STATUS)).is_ok_and(|file| file.len() < Queue::MAX_BYTES);
+    until("the large file to be put aside", async || is_aside().await.then_some(())).await.unwrap();
+    until("both entries after all", whole).await.unwrap();
 
     let _worker = system.start_worker();
     assert_all_ran_once(&system, &jobs).await;
@@ -182,6 +189,13 @@ async fn a_resync_brings_back_what_the_lab_has_lost() {
     assert_eq!((read(), fs::read(system.shared(layout::STATUS)).unwrap()), (files, status), "all as it was");
     let again = system.command("bcrlapi-agent").arg("resync").output().unwrap();
     assert!(String::from_utf8_lossy(&again.stdout).contains("brought back: 0 requests, 0 responses, 0 entries"));
+
+    for lost in [layout::request(jobs[0].uuid), layout::STATUS.to_owned()] {
+        fs::remove_file(system.shared(&lost)).unwrap();
+    }
+    assert!(system.command("bcrlapi-agent").arg("resync").status().unwrap().success());
+    let ids = system.queue().unwrap().entries().iter().filter_map(Entry::id).collect::<Vec<_>>();
+    assert_eq!(ids[..3], [jobs[0].uuid, jobs[1].uuid, jobs[2].uuid], "the oldest is first also if its file was lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,8 @@ use base64::prelude::BASE64_STANDARD;
 use bcrlapi_domain::{JobId, Payload, Status};
 use bcrlapi_exchange::layout;
 use bcrlapi_local::{until, until_within};
-use bcrlapi_tests::{Process, System};
+use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, Process, System};
+use chrono::{TimeDelta, Utc};
 use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -87,6 +88,46 @@ async fn what_is_no_file_is_no_response_and_holds_up_nobody() {
         let error = system.reached(job.uuid, Status::Done).await.error.unwrap();
         assert!(error.contains(reason), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_in_the_place_of_a_folder_is_not_followed() {
+    let system = System::start().await;
+    let agent = system.start_agent();
+    let first = system.submit("mock", &json!({})).await;
+    system.entry(first.uuid).await;
+    let (folder, elsewhere) = (system.shared(layout::REQUEST_DIR), system.path("elsewhere"));
+    fs::create_dir(&elsewhere).unwrap();
+    fs::rename(&folder, system.path("old")).unwrap();
+    symlink(&elsewhere, &folder).unwrap();
+    logged(&agent, "is not a folder").await;
+    let second = system.submit("mock", &json!({})).await;
+    fs::remove_file(&folder).unwrap();
+    for job in [first, second] {
+        system.entry(job.uuid).await;
+    }
+    assert_eq!(fs::read_dir(elsewhere).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_nobody_knows_do_not_hold_up_new_ones() {
+    const UNKNOWN: u16 = 2_500;
+    let system = System::start().await;
+    fs::create_dir_all(system.shared(layout::REQUEST_DIR)).unwrap();
+    fs::write(system.shared(layout::STATUS), "{}").unwrap();
+    for number in 0..UNKNOWN {
+        let unknown = JobId::earliest(Utc::now() - TimeDelta::milliseconds(number.into()));
+        File::create(system.shared(&layout::request(unknown))).unwrap();
+    }
+    let dynamodb = Faults::start(&system.environment(DYNAMODB_URL)).await;
+    dynamodb.always(Fate::Delay(Duration::from_millis(10)));
+    let _agent = system.start_agent_with(&[(DYNAMODB_URL, dynamodb.url())]);
+    until("some to be asked for", async || (dynamodb.requests() > 100).then_some(())).await.unwrap();
+    let job = system.submit("mock", &json!({})).await;
+    system.entry(job.uuid).await;
+    let asked = dynamodb.requests();
+    assert!(asked < UNKNOWN.into(), "the new job waited for {asked} requests");
+    until("all of them to be asked for", async || (dynamodb.requests() > UNKNOWN.into()).then_some(())).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,7 +56,7 @@ async fn the_lab_sees_the_files_of_the_specification() {
     let body = "{\"b\" : 1.50,\n\t\"a\":[1e400 ],\"a\": \"電池 \\u96fb\"}";
     let reply = system.request(Method::POST, &System::submit_path("mock"), body).send().await;
     let id: JobId = reply.json()["uuid"].as_str().unwrap().parse().unwrap();
-    let entry = system.entry(id).await.to_line();
+    let entry = system.entry(id).await.line();
 
     let date = (id.request_date() + chrono::TimeDelta::hours(9)).format("%Y-%m-%dT%H:%M:%S+09:00");
     let fields = format!(r#"{{"uuid": "{id}", "api": "mock", "status": "pending", "request_date": "{date}"}}"#);
@@ -244,7 +244,7 @@ async fn what_the_program_says_of_itself_reaches_the_caller() {
     // The agent rewrites the file for the next job, and keeps what it does not know.
     let next = system.submit("mock", &json!({})).await;
     until("the next entry", async || system.queue()?.entry(next.uuid).cloned()).await.unwrap();
-    assert!(system.queue().unwrap().entry(job.uuid).unwrap().to_line().contains("\"note\": \"mine\""));
+    assert!(system.queue().unwrap().entry(job.uuid).unwrap().line().contains("\"note\": \"mine\""));
     write(json!({"status": "failed", "error": "no more memory"}));
     let done = system.reached(job.uuid, Status::Done).await;
     assert_eq!((done.outcome.as_deref(), done.error.as_deref()), (Some("failed"), Some("no more memory")));

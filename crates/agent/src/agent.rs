@@ -5,7 +5,7 @@ use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::{DirectoryError, Fingerprint, Lock, SharedDir};
 use bcrlapi_domain::{Job, JobId, State};
 use bcrlapi_exchange::promise::Publish;
-use bcrlapi_exchange::{Action, QueueSeen, Settings, View, plan};
+use bcrlapi_exchange::{Action, Due, QueueSeen, Settings, View, plan};
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use tokio::task::{JoinError, JoinSet};
@@ -21,11 +21,9 @@ use crate::taken_in::TakenIn;
 const PARALLEL_ACTIONS: usize = 16;
 /// The most responses that are uploaded at once.
 const PARALLEL_UPLOADS: usize = 16;
-/// The most plans that one round carries out. A new job needs three: take, deliver, publish.
-const PLANS_PER_ROUND: u32 = 16;
-
-/// The end of the name of a step that takes a response before its job is done.
-const EARLY: &str = " early";
+/// The most plans that one round carries out: new jobs must not wait for a long recovery. One needs three: take,
+/// deliver, publish.
+const PLANS_PER_ROUND: u32 = 4;
 
 /// Tells the time.
 pub type Clock = fn() -> DateTime<Utc>;
@@ -58,15 +56,12 @@ pub struct Agent {
     pub(crate) displaced_read: BTreeMap<u64, Fingerprint>,
     /// Whether there are folders that nobody watches yet.
     pub(crate) has_new_folders: bool,
-    /// The comparison after which the request files were last listed.
-    pub(crate) listed_at: Option<DateTime<Utc>>,
+    /// Whether the next look lists the request files.
+    pub(crate) is_list_due: bool,
     /// Whether the log has said that the file system cannot exchange files.
     pub(crate) has_warned_of_rename: bool,
-    /// Whether the view has ever been compared with all that the lab has taken: before that, a queue that is missing
+    /// When the view was last compared with all that the lab has taken: before the first time, a queue that is missing
     /// cannot be made again.
-    pub(crate) is_primed: bool,
-    /// When the view was last compared with all that the lab has taken; `None` after anything has failed, since a
-    /// step may have had its effect all the same.
     pub(crate) compared_at: Option<DateTime<Utc>>,
     /// What others may know of all this.
     pub(crate) metrics: Metrics,
@@ -99,9 +94,8 @@ impl Agent {
             taken_in: TakenIn::default(),
             displaced_read: BTreeMap::new(),
             has_new_folders: false,
-            listed_at: None,
+            is_list_due: true,
             has_warned_of_rename: false,
-            is_primed: false,
             compared_at: None,
             metrics: Metrics::default(),
             backoff: Backoff::default(),
@@ -110,34 +104,33 @@ impl Agent {
         })
     }
 
-    /// Looks, plans and acts until nothing is left to do or nothing moves. A step that fails is logged and tried again
-    /// later; it is an error only if it was not possible to look. The directory is looked at also while the cloud is
-    /// away: what scripts write must not wait for it.
-    pub async fn round(&mut self, look: Look) -> Result<(), AgentError> {
+    /// Looks, plans and acts, until nothing moves or the round is long enough; says whether something still moves. A
+    /// step that fails is logged and tried again later; it is an error only if it was not possible to look. The
+    /// directory is looked at also while the cloud is away: what scripts write must not wait for it.
+    pub async fn round(&mut self, look: Look) -> Result<bool, AgentError> {
         let looked = self.look_and_act(look).await;
         self.metrics.see(&self.view);
         match (look, &looked) {
-            (Look::Everywhere, Ok(())) => self.metrics.has_looked((self.clock)()),
-            (Look::Directory, Ok(())) => {}
+            (Look::Everywhere, Ok(_)) => self.metrics.has_looked((self.clock)()),
+            (Look::Directory, Ok(_)) => {}
             (_, Err(_)) => self.metrics.look_failed(),
         }
         looked
     }
 
-    async fn look_and_act(&mut self, look: Look) -> Result<(), AgentError> {
+    async fn look_and_act(&mut self, look: Look) -> Result<bool, AgentError> {
         let cloud = match look {
             Look::Everywhere => self.observe_cloud().await,
             Look::Directory => Ok(()),
         };
-        if self.is_primed {
-            for _ in 0..PLANS_PER_ROUND {
+        let mut moves = self.compared_at.is_some();
+        for _ in 0..PLANS_PER_ROUND {
+            if moves {
                 self.observe_directory().await?;
-                if !self.carry_out_plan().await {
-                    break;
-                }
+                moves = self.carry_out_plan().await;
             }
         }
-        cloud
+        cloud.map(|()| moves)
     }
 
     /// Waits for the next upload to end; for ever, if there is none.
@@ -167,19 +160,11 @@ impl Agent {
         let now = (self.clock)();
         let mut actions = plan(&self.view, self.settings, now);
         self.assert_promise(&actions, now);
-        if self.view.wants_history {
-            actions.retain(Action::brings_back);
-        }
-        actions.retain(|action| !self.backoff.holds_back(&self.step_name(action), now));
-        if actions.iter().any(|action| matches!(action, Action::Publish(_))) {
-            // What a publish displaces is to be looked at right after it, and not after a slow network has answered.
-            actions.retain(|action| matches!(action, Action::Publish(_)));
-        }
+        actions.retain(|action| !self.backoff.holds_back(&action.to_string(), now));
+        put_publish_in_order(&mut actions, &self.view.status);
         actions.retain(|action| match action {
-            // After a failure a job may be done without this agent knowing: its result must not be written over.
-            Action::Return { .. } if self.compared_at.is_none() => false,
-            Action::Return { id, is_last_try } => {
-                self.start_upload(*id, self.step_name(action), *is_last_try);
+            Action::Return { id, due } => {
+                self.start_upload(*id, action.to_string(), *due);
                 false
             }
             _ => true,
@@ -197,10 +182,10 @@ impl Agent {
     /// Takes in what a step came to; says whether anything moved.
     fn conclude(&mut self, name: &str, result: Result<Effect, AgentError>) -> bool {
         match result {
-            Ok(Effect::NoResponseYet) => {
+            Ok(Effect::NoResponseYet(due)) => {
                 // Before `done` it may stay so for long, and each look reads the whole file: the pause doubles. After
                 // it, the response is due: the pause stays the shortest.
-                if !name.ends_with(EARLY) {
+                if due != Due::Early {
                     self.backoff.succeeded(name);
                 }
                 self.backoff.failed(name.to_owned(), (self.clock)());
@@ -214,7 +199,7 @@ impl Agent {
                 tracing::warn!(step = name, %error, "a step failed; trying it again later");
                 self.metrics.step_failed(name);
                 self.backoff.failed(name.to_owned(), (self.clock)());
-                self.compared_at = None;
+                self.view.is_certain = false;
                 false
             }
         }
@@ -229,24 +214,11 @@ impl Agent {
         }
     }
 
-    fn start_upload(&mut self, id: JobId, step: String, is_last_try: bool) {
+    fn start_upload(&mut self, id: JobId, step: String, due: Due) {
         if self.uploading.len() < PARALLEL_UPLOADS && self.uploading.insert(id) {
-            let (store, directory) = (self.store.clone(), self.directory.clone());
-            let clock = self.clock;
-            let upload =
-                async move { (id, step, response::give_back(&store, directory, id, is_last_try, clock).await) };
+            let (store, directory, clock) = (self.store.clone(), self.directory.clone(), self.clock);
+            let upload = async move { (id, step, response::give_back(&store, directory, id, due, clock).await) };
             self.uploads.spawn(upload);
-        }
-    }
-
-    /// What a step is called in the log and in the backoff. A response that is looked at before its job is done may
-    /// stay unfinished for long; what comes of that look says nothing about the one after `done`.
-    fn step_name(&self, action: &Action) -> String {
-        match action {
-            Action::Return { id, .. } if self.view.jobs.get(id).is_some_and(|known| known.done_since.is_none()) => {
-                format!("{action}{EARLY}")
-            }
-            _ => action.to_string(),
         }
     }
 
@@ -261,8 +233,8 @@ impl Agent {
 
     /// Whether nothing is left to be brought back.
     pub(crate) fn has_everything(&self) -> bool {
-        let plan = plan(&self.view, self.settings, (self.clock)());
-        matches!(self.view.status, QueueSeen::Whole(_)) && !plan.iter().any(Action::brings_back)
+        let is_whole = matches!(self.view.status, QueueSeen::Whole(_));
+        is_whole && plan(&self.view, self.settings, (self.clock)()).is_empty()
     }
 
     /// Forgets what only old jobs needed.
@@ -270,5 +242,17 @@ impl Agent {
         self.view.jobs.retain(|id, _| !id.is_expired(now));
         self.view.foreign.retain(|id| !id.is_expired(now));
         self.backoff.forget_old(now);
+    }
+}
+
+/// What a publish displaces is to be looked at right after it, and not after a slow network has answered: it comes
+/// alone. Only a queue that is made anew waits, for the request files that can be had: so it has the oldest job first.
+fn put_publish_in_order(actions: &mut Vec<Action>, status: &QueueSeen) {
+    let is_publish = |action: &Action| matches!(action, Action::Publish(_));
+    let is_delivery = |action: &Action| matches!(action, Action::Deliver(_));
+    if matches!(status, QueueSeen::Missing) && actions.iter().any(is_delivery) {
+        actions.retain(|action| !is_publish(action));
+    } else if actions.iter().any(is_publish) {
+        actions.retain(is_publish);
     }
 }

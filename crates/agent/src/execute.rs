@@ -3,7 +3,7 @@
 use bcrlapi_cloud::{Heartbeat, StoreError};
 use bcrlapi_directory::{DirectoryError, Fingerprint, Published};
 use bcrlapi_domain::{Job, JobId};
-use bcrlapi_exchange::{Action, Queue, Workload, layout, render_request};
+use bcrlapi_exchange::{Action, Due, Queue, Workload, layout, render_request};
 use chrono::{DateTime, Utc};
 use tokio::task::spawn_blocking;
 use tokio_util::io::SyncIoBridge;
@@ -32,7 +32,7 @@ pub(crate) enum Effect {
     /// The directory is another now than the one that was planned for.
     Outdated,
     /// There is no whole response yet.
-    NoResponseYet,
+    NoResponseYet(Due),
     /// The cloud knows that the lab is alive.
     HeartbeatRecorded(DateTime<Utc>),
 }
@@ -125,7 +125,7 @@ impl Agent {
                 self.view.last_heartbeat = Some(now);
                 return false;
             }
-            Effect::Outdated | Effect::NoResponseYet => {}
+            Effect::Outdated | Effect::NoResponseYet(_) => {}
         }
         true
     }

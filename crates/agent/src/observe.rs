@@ -42,10 +42,9 @@ impl Agent {
         let now = (self.clock)();
         // First the inbox: a job that is taken in between is then in one of the two answers, or in both.
         self.view.inbox = self.store.inbox(now).await?;
-        if self.compared_at.is_none_or(|last| now - last >= COMPARE_INTERVAL) {
+        if !self.view.is_certain || self.compared_at.is_none_or(|last| now - last >= COMPARE_INTERVAL) {
             self.compare(now).await?;
-            self.compared_at = Some(now);
-            self.is_primed = true;
+            self.has_compared(now);
         }
         self.forget_old(now);
         Ok(())
@@ -60,18 +59,18 @@ impl Agent {
             }
         }
         self.view.wants_history = true;
-        self.is_primed = true;
-        self.compared_at = Some((self.clock)());
+        self.has_compared((self.clock)());
         Ok(())
+    }
+
+    fn has_compared(&mut self, now: DateTime<Utc>) {
+        self.compared_at = Some(now);
+        (self.view.is_certain, self.is_list_due) = (true, true);
     }
 
     /// Reads the rows of the taken jobs that the view lacks (after a start, or after a step whose answer was lost), and
     /// of the open jobs of the view that are not among the taken ones.
     async fn compare(&mut self, now: DateTime<Utc>) -> Result<(), AgentError> {
-        let directory = self.directory.clone();
-        if let Err(error) = blocking(move || directory.adopt_leftover()).await {
-            tracing::warn!(%error, "cannot look at what a crash has left; trying again later");
-        }
         let taken = BTreeSet::from_iter(self.store.taken_jobs(now).await?);
         let open = self.view.jobs.values().filter(|known| !known.job.state.is_done()).map(|known| known.job.id);
         let in_doubt: Vec<JobId> = taken.symmetric_difference(&open.collect()).copied().collect();
@@ -101,7 +100,7 @@ impl Agent {
         }
         if let Some(requests) = seen.requests {
             self.view.requests = requests;
-            self.listed_at = self.compared_at;
+            self.is_list_due = false;
         }
         if let Some(lock) = seen.lock {
             tracing::warn!("another directory has come in the place of the one that was served; serving this one");
@@ -127,11 +126,14 @@ impl Agent {
         let jobs: Vec<(JobId, bool)> =
             self.view.jobs.values().map(|known| (known.job.id, !known.job.state.is_done())).collect();
         let (directory, status_read) = (self.directory.clone(), self.status_read);
-        let (held, is_list_due) = (Arc::clone(&self.lock), self.listed_at != self.compared_at);
+        let (held, is_list_due) = (Arc::clone(&self.lock), self.is_list_due);
         let look = move || {
             let has_new_folders = directory.make_folders()?;
             let is_locked = directory.is_locked_by(&held);
             let lock = if is_locked { None } else { Some(directory.lock_for_agent()?) };
+            if let (true, Err(error)) = (is_list_due, directory.adopt_leftover()) {
+                tracing::warn!(%error, "cannot look at what a crash has left; trying again later");
+            }
             let status = directory.status_fingerprint()?;
             let is_known = status.is_some() && status == status_read;
             let status = if is_known { None } else { Some(directory.read_status()?) };

@@ -5,6 +5,7 @@ use std::fs::File;
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::{DirectoryError, SharedDir};
 use bcrlapi_domain::JobId;
+use bcrlapi_exchange::Due;
 use tokio::task::spawn_blocking;
 
 use crate::execute::Effect;
@@ -41,7 +42,7 @@ pub(crate) async fn give_back(
     store: &JobStore,
     directory: SharedDir,
     id: JobId,
-    is_last_try: bool,
+    due: Due,
     clock: Clock,
 ) -> Result<Effect, AgentError> {
     let checked = spawn_blocking(move || check(&directory, id)).await.expect("file work does not panic")?;
@@ -51,13 +52,13 @@ pub(crate) async fn give_back(
             tracing::info!(uuid = %id, bytes = payload.size_bytes, "done");
             store.succeed(id, &payload, clock()).await?
         }
-        Checked::Unusable(reason) if is_last_try => {
+        Checked::Unusable(reason) if due == Due::LastTry => {
             tracing::warn!(uuid = %id, %reason, "failed");
             store.fail(id, &reason.to_string(), clock()).await?
         }
         Checked::Unusable(reason) => {
             tracing::debug!(uuid = %id, %reason, "no whole response yet");
-            return Ok(Effect::NoResponseYet);
+            return Ok(Effect::NoResponseYet(due));
         }
     };
     Ok(Effect::learned(id, job))

@@ -28,7 +28,7 @@ pub async fn resync(shared: &Path, settings: Settings, store: JobStore, clock: C
     let before = count(&directory)?;
     let mut agent = Agent::new(store, directory, settings, clock)?;
     agent.learn_history().await?;
-    agent.round(Look::Directory).await?;
+    while agent.round(Look::Directory).await? {}
     if !agent.has_everything() {
         return Err(AgentError::Incomplete);
     }

@@ -69,9 +69,14 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
         if look == Look::Everywhere {
             next_poll = Instant::now() + poll;
         }
+        let mut has_more = false;
         match agent.round(look).await {
-            Ok(()) if look == Look::Everywhere => (failures, is_directory_away) = (0, false),
-            Ok(()) => {}
+            Ok(moves) => {
+                has_more = moves;
+                if look == Look::Everywhere {
+                    (failures, is_directory_away) = (0, false);
+                }
+            }
             Err(error @ AgentError::Directory(DirectoryError::SecondAgent(_))) => return Err(error),
             Err(error) => {
                 failures += 1;
@@ -90,6 +95,7 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
                 agent.conclude_upload(uploaded);
                 Look::Directory
             }
+            () = sleep(EVENT_PAUSE), if has_more => Look::Directory,
             () = events.changed(), if !is_directory_away => {
                 sleep(EVENT_PAUSE).await;
                 Look::Directory

@@ -1,6 +1,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bcrlapi_exchange::BrokenQueue;
+
 /// Why something could not be done in the shared directory.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -15,16 +17,12 @@ pub enum DirectoryError {
     /// Something else stands where a file should be.
     #[error("{0} is not a regular file; remove it")]
     NotAFile(PathBuf),
-    /// The file is larger than anyone should make it.
-    #[error("{path} has {size_bytes} bytes, more than the {limit_bytes} allowed")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        size_bytes: u64,
-        /// The limit.
-        limit_bytes: u64,
-    },
+    /// Something else stands where a folder should be.
+    #[error("{0} is not a folder; move it away, and a folder is made")]
+    NotAFolder(PathBuf),
+    /// The queue would be larger than what is read.
+    #[error("not written: {0}")]
+    QueueTooLarge(BrokenQueue),
     /// Another process keeps the lock.
     #[error("{0} has been locked by another process for too long; hold the lock only while status.json is rewritten")]
     Locked(PathBuf),

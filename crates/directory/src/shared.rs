@@ -32,14 +32,17 @@ impl SharedDir {
         Self { root }
     }
 
-    /// Makes the folders that are not there; says whether there were any.
+    /// Makes the folders that are not there; says whether there were any. A link is no folder: it may lead anywhere.
     pub fn make_folders(&self) -> Result<bool, DirectoryError> {
         let mut has_made_one = false;
         for folder in layout::FOLDERS {
             let folder = self.path(folder);
             match fs::create_dir(&folder) {
                 Ok(()) => has_made_one = true,
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && is_folder(&folder) => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    return Err(DirectoryError::NotAFolder(folder));
+                }
                 Err(error) => return Err(DirectoryError::at(&folder)(error)),
             }
         }
@@ -140,6 +143,10 @@ impl SharedDir {
     pub fn open_response(&self, id: JobId) -> Result<Option<File>, DirectoryError> {
         durable::open_regular(&self.path(&layout::response(id)))
     }
+}
+
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
 /// Whether the file is one that the protocol makes, and a week old.

@@ -10,8 +10,6 @@ use bcrlapi_exchange::{BrokenQueue, Queue, layout};
 use crate::durable::Renamed;
 use crate::{DirectoryError, Fingerprint, Lock, SharedDir, durable};
 
-/// The largest status.json that is read: some 400,000 jobs.
-const STATUS_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// How often [`SharedDir::update_status`] tries again while somebody else is writing, and the pause between.
 const UPDATE_TRIES: u32 = 400;
 const UPDATE_PAUSE: Duration = Duration::from_millis(25);
@@ -60,12 +58,14 @@ impl SharedDir {
             return Ok(SeenStatus { queue: Ok(None), fingerprint: None });
         };
         let metadata = file.metadata().map_err(DirectoryError::at(&path))?;
-        if metadata.len() > STATUS_MAX_BYTES {
-            return Err(DirectoryError::TooLarge { path, size_bytes: metadata.len(), limit_bytes: STATUS_MAX_BYTES });
+        let fingerprint = Some(Fingerprint::of(&metadata));
+        let size_bytes = metadata.len();
+        if size_bytes > Queue::MAX_BYTES {
+            return Ok(SeenStatus { queue: Err(BrokenQueue::TooLarge { size_bytes }), fingerprint });
         }
         let mut bytes = Vec::new();
-        file.take(STATUS_MAX_BYTES).read_to_end(&mut bytes).map_err(DirectoryError::at(&path))?;
-        Ok(SeenStatus { queue: Queue::parse(&bytes).map(Some), fingerprint: Some(Fingerprint::of(&metadata)) })
+        file.take(Queue::MAX_BYTES).read_to_end(&mut bytes).map_err(DirectoryError::at(&path))?;
+        Ok(SeenStatus { queue: Queue::parse(&bytes).map(Some), fingerprint })
     }
 
     /// Replaces status.json, durably and in one step, if it still is the file that was read. Between this last look
@@ -84,7 +84,12 @@ impl SharedDir {
         let (staged, path) = (self.path(layout::STATUS_STAGED), self.path(layout::STATUS));
         // A queue that is made anew is for those who may write into its folder.
         let like = fs::symlink_metadata(&path).or_else(|_| fs::metadata(self.path(layout::REQUEST_DIR))).ok();
-        let ours = durable::stage(&staged, |file| file.write_all(&queue.render()), like.as_ref())?;
+        let content = queue.render();
+        let size_bytes = content.len() as u64;
+        if size_bytes > Queue::MAX_BYTES {
+            return Err(DirectoryError::QueueTooLarge(BrokenQueue::TooLarge { size_bytes }));
+        }
+        let ours = durable::stage(&staged, |file| file.write_all(&content), like.as_ref())?;
         let published = match self.place_status(read) {
             Ok(Renamed::Done) => {
                 self.adopt_displaced(lock)?;

@@ -9,6 +9,9 @@
 //! [`plan`] makes every decision of the agent from what was seen; [`Queue`] is the queue as a value, for
 //! both sides. Pure: no I/O, no clock, no randomness, which `clippy.toml` beside this crate enforces.
 
+mod action;
+mod entry;
+mod fields;
 mod lab_date;
 pub mod layout;
 mod plan;
@@ -17,8 +20,11 @@ mod queue;
 mod request_file;
 mod spaced_json;
 mod view;
+mod without_nan;
 
-pub use plan::{Action, Settings, plan};
-pub use queue::{BrokenQueue, Entry, Queue};
+pub use action::{Action, Due};
+pub use entry::Entry;
+pub use plan::{Settings, plan};
+pub use queue::{BrokenQueue, Queue};
 pub use request_file::render_request;
 pub use view::{Displaced, LabJob, QueueSeen, ResponseSeen, View, Workload};

@@ -1,10 +1,7 @@
-use std::fmt;
-
-use bcrlapi_domain::{Job, JobId, Outcome, State};
+use bcrlapi_domain::{JobId, Outcome, State};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
-use crate::view::{Displaced, LabJob, QueueSeen, View, Workload};
-use crate::{Entry, Queue};
+use crate::{Action, Displaced, Due, Entry, LabJob, Queue, QueueSeen, View};
 
 /// How long a file that cannot be read may be one that somebody is just writing.
 const BROKEN_GRACE: TimeDelta = TimeDelta::seconds(10);
@@ -32,62 +29,6 @@ pub struct Settings {
     pub offset: FixedOffset,
     /// How long a job may be processing before it is given up as lost; for ever, if `None`.
     pub lost_after: Option<TimeDelta>,
-}
-
-/// One step of the agent. Is safe to repeat, and may fail without harm: the next plan, made from what is then there,
-/// holds it again.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Take the job on its row: from here on it is this lab's.
-    Take(JobId),
-    /// Ask the cloud for a job that nothing is known of: it stands open in the queue and may be over, or its request
-    /// file is there and its entry is not.
-    Ask(JobId),
-    /// Fetch the request's body and write the request file; if there is no good body, record the job as failed.
-    Deliver(Job),
-    /// Put this queue in the place of the one that was read.
-    Publish(Queue),
-    /// Remove a displaced queue in which there has been no news for a while.
-    Discard {
-        /// Its inode's number.
-        inode: u64,
-    },
-    /// Fetch the response of a job that is done and write its file: the lab has lost it.
-    Restore(Job),
-    /// Remove the files of what is older than a week; the entries are gone already.
-    Prune,
-    /// Put a status.json that stays broken aside, for people to look at.
-    Quarantine,
-    /// Tell the cloud that the program runs, and what it says of itself.
-    Report {
-        /// Which job.
-        id: JobId,
-        /// How much of it is done, 0 to 100.
-        progress: Option<u8>,
-        /// What the program says.
-        message: Option<String>,
-    },
-    /// Upload the response if it is one whole JSON document, then record the job as done.
-    Return {
-        /// Which job.
-        id: JobId,
-        /// Whether the time is over in which a response may still come: if there is no whole one now, the job
-        /// has failed.
-        is_last_try: bool,
-    },
-    /// Record the job as done and failed.
-    Fail {
-        /// Which job.
-        id: JobId,
-        /// Why, for the caller.
-        error: String,
-    },
-    /// Record the job as done and canceled: its entry was withdrawn, and no program has wanted it.
-    Cancel(JobId),
-    /// Record the job as done and lost: nothing was heard of its program for too long.
-    Lose(JobId),
-    /// Tell the cloud that this lab is alive, and how much it has to do.
-    Heartbeat(Workload),
 }
 
 /// What is to be done, given all that was seen. Level-triggered: it looks at how things are, not at what happened,
@@ -139,6 +80,9 @@ pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> 
     if view.last_heartbeat.is_none_or(|last| now - last >= HEARTBEAT_INTERVAL) {
         actions.push(Action::Heartbeat(view.workload()));
     }
+    // After a failure a job may be done without this agent knowing: its result must not be written over.
+    actions.retain(|action| view.is_certain || !matches!(action, Action::Return { .. }));
+    actions.retain(|action| !view.wants_history || action.brings_back());
     actions
 }
 
@@ -210,28 +154,16 @@ fn unknown_jobs(ids: impl Iterator<Item = JobId>, view: &View, now: DateTime<Utc
 
 /// What to tell the cloud of a job whose entry is ahead of it.
 fn report(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>) -> Option<Action> {
-    let id = known.job.id;
-    let is_over_limit =
-        known.job.start_date.zip(settings.lost_after).is_some_and(|(start, limit)| now - start >= limit);
     if known.job.state.is_done() {
         return None;
     }
+    let id = known.job.id;
     match entry.state()? {
         State::Pending => None,
-        State::Processing if known.response.is_some_and(|seen| now - seen.quiet_since >= RESPONSE_STABLE) => {
-            Some(Action::Return { id, is_last_try: is_over_limit })
-        }
-        State::Processing if is_over_limit && known.response.is_none() => Some(Action::Lose(id)),
-        State::Processing => {
-            let (progress, message) = (entry.progress(), entry.message());
-            let is_news = known.job.state == State::Pending
-                || progress.is_some_and(|progress| known.job.progress != Some(progress))
-                || message.as_ref().is_some_and(|message| known.job.message.as_ref() != Some(message));
-            is_news.then_some(Action::Report { id, progress, message })
-        }
+        State::Processing => progress(known, entry).or_else(|| end_without_done(known, settings, now)),
         State::Done(Outcome::Succeeded) => {
-            let is_last_try = known.done_since.is_some_and(|since| now - since >= RESPONSE_GRACE);
-            Some(Action::Return { id, is_last_try })
+            let is_over = known.done_since.is_some_and(|since| now - since >= RESPONSE_GRACE);
+            Some(Action::Return { id, due: if is_over { Due::LastTry } else { Due::Announced } })
         }
         State::Done(_) => Some(Action::Fail {
             id,
@@ -243,67 +175,25 @@ fn report(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>)
     }
 }
 
-impl Action {
-    /// Every name there is.
-    pub const NAMES: [&str; 14] = [
-        "ask",
-        "cancel",
-        "deliver",
-        "discard",
-        "fail",
-        "heartbeat",
-        "lose",
-        "prune",
-        "publish",
-        "quarantine",
-        "report",
-        "restore",
-        "return",
-        "take",
-    ];
-
-    /// Which kind of step it is: one word.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Take(_) => "take",
-            Self::Ask(_) => "ask",
-            Self::Deliver(_) => "deliver",
-            Self::Publish(_) => "publish",
-            Self::Discard { .. } => "discard",
-            Self::Restore(_) => "restore",
-            Self::Prune => "prune",
-            Self::Quarantine => "quarantine",
-            Self::Report { .. } => "report",
-            Self::Return { .. } => "return",
-            Self::Fail { .. } => "fail",
-            Self::Cancel(_) => "cancel",
-            Self::Lose(_) => "lose",
-            Self::Heartbeat(_) => "heartbeat",
-        }
-    }
-
-    /// Whether it brings something back that the lab has lost.
-    pub fn brings_back(&self) -> bool {
-        matches!(self, Self::Ask(_) | Self::Deliver(_) | Self::Restore(_) | Self::Publish(_))
-    }
+/// What a job that runs says of itself, if it is news.
+fn progress(known: &LabJob, entry: &Entry) -> Option<Action> {
+    let (progress, message) = (entry.progress(), entry.message());
+    let is_news = known.job.state == State::Pending
+        || progress.is_some_and(|progress| known.job.progress != Some(progress))
+        || message.as_ref().is_some_and(|message| known.job.message.as_ref() != Some(message));
+    is_news.then_some(Action::Report { id: known.job.id, progress, message })
 }
 
-/// The action's name and what it is about, for logs.
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
-        match self {
-            Self::Take(id)
-            | Self::Ask(id)
-            | Self::Cancel(id)
-            | Self::Lose(id)
-            | Self::Report { id, .. }
-            | Self::Return { id, .. }
-            | Self::Fail { id, .. } => write!(f, " {id}"),
-            Self::Deliver(job) | Self::Restore(job) => write!(f, " {}", job.id),
-            Self::Discard { inode } => write!(f, " displaced queue {inode}"),
-            Self::Publish(_) | Self::Quarantine => f.write_str(" status.json"),
-            Self::Prune | Self::Heartbeat(_) => Ok(()),
+/// How a job may come to its end that is still called processing: its `done` was lost, or its program was.
+fn end_without_done(known: &LabJob, settings: Settings, now: DateTime<Utc>) -> Option<Action> {
+    let id = known.job.id;
+    let is_over_limit =
+        known.job.start_date.zip(settings.lost_after).is_some_and(|(start, limit)| now - start >= limit);
+    match known.response {
+        None => is_over_limit.then_some(Action::Lose(id)),
+        Some(seen) if now - seen.quiet_since >= RESPONSE_STABLE => {
+            Some(Action::Return { id, due: if is_over_limit { Due::LastTry } else { Due::Early } })
         }
+        Some(_) => None,
     }
 }

@@ -1,51 +1,77 @@
 use std::collections::BTreeMap;
 
-use bcrlapi_domain::{Job, JobId, Outcome, State, Status, limits};
-use chrono::{DateTime, FixedOffset, Utc};
-use serde_json::{Map, Value};
+use bcrlapi_domain::{JobId, State};
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
 
-use crate::{lab_date, spaced_json};
+use crate::entry::on_one_line;
+use crate::fields::Fields;
+use crate::without_nan::without_nan;
+use crate::{Entry, spaced_json};
 
 /// `request/status.json` as a value: the entries in their order, and everything else that somebody put there.
 ///
-/// Reads what people and scripts write (any indentation and order of fields, CRLF, a byte order mark, fields
-/// nobody knows); writes one job a line. What it does not understand it keeps, numbers as the nearest double.
+/// Reads what people and scripts write (any indentation and order of fields, CRLF, a byte order mark, fields nobody
+/// knows, Python's `NaN`); writes one job a line. What it does not understand it keeps as it was written, `NaN` and the
+/// infinities as null.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Queue {
     entries: Vec<Entry>,
     index: BTreeMap<JobId, usize>,
-    other_fields: Map<String, Value>,
+    /// Name and value, as JSON.
+    other_fields: Vec<(String, String)>,
 }
-
-/// One job's place in the queue, with all its fields as they were found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry(Value);
 
 /// The bytes are no queue. It may be that somebody is writing them just now.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokenQueue {
     /// Not JSON, or not all of it.
     #[error("status.json is not valid JSON: {0}")]
-    NotJson(#[from] serde_json::Error),
+    NotJson(serde_json::Error),
+    /// More than anybody should make it.
+    #[error("status.json has {size_bytes} bytes; at most {} are read", Queue::MAX_BYTES)]
+    TooLarge {
+        /// How many.
+        size_bytes: u64,
+    },
     /// JSON of another shape.
     #[error("status.json is not of the form {{\"jobs\": [...]}}")]
     NotAQueue,
 }
 
+impl From<serde_json::Error> for BrokenQueue {
+    fn from(error: serde_json::Error) -> Self {
+        if error.is_data() { Self::NotAQueue } else { Self::NotJson(error) }
+    }
+}
+
 impl Queue {
+    /// The most bytes that are read or written: over three million jobs, more than a week of one every second has.
+    pub const MAX_BYTES: u64 = 512 * 1024 * 1024;
+
     /// Reads the file's bytes. An object without `jobs` is an empty queue.
     pub fn parse(bytes: &[u8]) -> Result<Self, BrokenQueue> {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-        let Value::Object(mut fields) = serde_json::from_slice(bytes)? else { return Err(BrokenQueue::NotAQueue) };
-        let jobs = match fields.shift_remove("jobs") {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(jobs)) => jobs,
-            Some(_) => return Err(BrokenQueue::NotAQueue),
+        Self::parse_json(bytes).or_else(|error| match without_nan(bytes) {
+            Some(json) => Self::parse_json(&json),
+            None => Err(error),
+        })
+    }
+
+    fn parse_json(json: &[u8]) -> Result<Self, BrokenQueue> {
+        let fields: Fields<'_> = serde_json::from_slice(json)?;
+        let jobs: Option<Vec<&RawValue>> = match fields.raw("jobs") {
+            Some(jobs) => serde_json::from_str(jobs.get())?,
+            None => None,
         };
-        let mut file = Self { other_fields: fields, ..Self::default() };
-        jobs.into_iter().map(Entry).for_each(|entry| file.push(entry));
-        Ok(file)
+        let mut queue = Self::default();
+        for entry in jobs.unwrap_or_default() {
+            queue.push(Entry::read(entry));
+        }
+        let others = fields.iter().filter(|(name, _)| *name != "jobs");
+        queue.other_fields = others.map(|(name, value)| (name.to_owned(), on_one_line(value.get()))).collect();
+        Ok(queue)
     }
 
     /// The file's bytes: `{"jobs": [` and one job a line, so that people can read, grep and diff it.
@@ -55,14 +81,14 @@ impl Queue {
         out.extend_from_slice(b"{\"jobs\": [");
         for (position, entry) in self.entries.iter().enumerate() {
             out.extend_from_slice(if position == 0 { b"\n  " } else { b",\n  " });
-            spaced_json::write(&mut out, &entry.0);
+            out.extend_from_slice(entry.line().as_bytes());
         }
         out.extend_from_slice(b"\n]");
         for (name, value) in &self.other_fields {
             out.extend_from_slice(b", ");
             spaced_json::write(&mut out, name);
             out.extend_from_slice(b": ");
-            spaced_json::write(&mut out, value);
+            out.extend_from_slice(value.as_bytes());
         }
         out.extend_from_slice(b"}\n");
         out
@@ -147,89 +173,5 @@ impl Queue {
             entry.set(state, error);
         }
         moves
-    }
-}
-
-impl Entry {
-    /// The entry of a job that comes into the queue. `offset` is the lab's own, for `request_date`.
-    pub fn new(job: &Job, offset: FixedOffset) -> Self {
-        let mut entry = Self(Value::Object(Map::from_iter([
-            ("uuid".to_owned(), job.id.to_string().into()),
-            ("api".to_owned(), job.api.to_string().into()),
-            ("status".to_owned(), Status::Pending.as_str().into()),
-            ("request_date".to_owned(), lab_date::render(job.id, offset).into()),
-        ])));
-        entry.set(job.state, job.error.as_deref());
-        entry
-    }
-
-    /// Which job it is for; none where the APP wrote something else.
-    pub fn id(&self) -> Option<JobId> {
-        self.text("uuid")?.parse().ok()
-    }
-
-    /// How far the APP says the job is. `failed` is read as done and failed; of a word nobody knows nothing is said.
-    pub fn state(&self) -> Option<State> {
-        match self.text("status")? {
-            "failed" => Some(State::Done(Outcome::Failed)),
-            word => match word.parse().ok()? {
-                Status::Pending => Some(State::Pending),
-                Status::Processing => Some(State::Processing),
-                Status::Done => Some(State::Done(self.outcome())),
-            },
-        }
-    }
-
-    /// Why the job failed, as the APP says it: at most [`limits::ERROR_MAX_CHARS`], the end of it.
-    pub fn error(&self) -> Option<String> {
-        let text = self.text("error")?;
-        let surplus = text.chars().count().saturating_sub(limits::ERROR_MAX_CHARS);
-        Some(text.chars().skip(surplus).collect())
-    }
-
-    /// How much of the job is done, 0 to 100.
-    pub fn progress(&self) -> Option<u8> {
-        let percent = self.0.get("progress")?.as_f64().filter(|percent| *percent >= 0.0)?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 0 and 100")]
-        Some(percent.min(100.0) as u8)
-    }
-
-    /// What the APP says of the job: at most [`limits::MESSAGE_MAX_CHARS`], the beginning of it.
-    pub fn message(&self) -> Option<String> {
-        Some(self.text("message")?.chars().take(limits::MESSAGE_MAX_CHARS).collect())
-    }
-
-    fn is_behind(&self, other: &Self) -> bool {
-        self.state().zip(other.state()).is_some_and(|(state, other)| state.is_behind(other))
-    }
-
-    /// The entry as one line of status.json.
-    pub fn to_line(&self) -> String {
-        let mut line = Vec::new();
-        spaced_json::write(&mut line, &self.0);
-        String::from_utf8(line).expect("JSON is UTF-8")
-    }
-
-    /// Only a failure is told apart here: how else a job can end is not for the APP to say.
-    fn outcome(&self) -> Outcome {
-        match self.text("outcome") {
-            Some("failed") => Outcome::Failed,
-            _ => Outcome::Succeeded,
-        }
-    }
-
-    fn set(&mut self, state: State, error: Option<&str>) {
-        let Value::Object(fields) = &mut self.0 else { return };
-        fields.insert("status".to_owned(), state.status().as_str().into());
-        if let Some(outcome) = state.outcome().filter(|outcome| *outcome != Outcome::Succeeded) {
-            fields.insert("outcome".to_owned(), outcome.as_str().into());
-        }
-        if let Some(error) = error {
-            fields.insert("error".to_owned(), error.into());
-        }
-    }
-
-    fn text(&self, field: &str) -> Option<&str> {
-        self.0.get(field)?.as_str()
     }
 }

@@ -26,3 +26,10 @@ pub(crate) fn write<T: Serialize>(out: &mut Vec<u8>, value: &T) {
     let mut serializer = serde_json::Serializer::with_formatter(out, Spaced);
     value.serialize(&mut serializer).expect("a JSON value is written to memory without fail");
 }
+
+/// The value as one line.
+pub(crate) fn line<T: Serialize>(value: &T) -> String {
+    let mut line = Vec::new();
+    write(&mut line, value);
+    String::from_utf8(line).expect("JSON is UTF-8")
+}

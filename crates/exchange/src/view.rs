@@ -17,7 +17,9 @@ pub struct View {
     pub foreign: BTreeSet<JobId>,
     /// The jobs whose request files are there, as they were last listed: what is known to have been in the queue.
     pub requests: BTreeSet<JobId>,
-    /// Whether also jobs that are done are to be brought back where the lab has lost them.
+    /// Whether `jobs` has been compared with the cloud since a step failed last: such a step may have had its effect.
+    pub is_certain: bool,
+    /// Whether nothing is wanted but what the lab has lost, also of jobs that are done.
     pub wants_history: bool,
     /// The queue, as it was last read.
     pub status: QueueSeen,

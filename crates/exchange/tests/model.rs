@@ -54,7 +54,9 @@ fn one_script_without_a_lock() {
 
 #[test]
 fn two_scripts_with_the_lock() {
-    assert_holds("two with the lock", &World::new(&[LOCKED, LOCKED], SMALL), Promise::Everything);
+    for budget in [SMALL, WITH_CANCEL] {
+        assert_holds("two with the lock", &World::new(&[LOCKED, LOCKED], budget), Promise::Everything);
+    }
 }
 
 #[test]
@@ -99,7 +101,12 @@ fn large_worlds() {
         ("one in place, busy", &[IN_PLACE], BUSY, Promise::Everything),
         ("one by rename, faults", &[BY_RENAME], WITH_FAULTS, Promise::Everything),
         ("one by rename, busy", &[BY_RENAME], BUSY, Promise::Everything),
-        ("two with the lock, two jobs", &[LOCKED, LOCKED], Budget { crashes: 1, ..TWO_JOBS }, Promise::Everything),
+        (
+            "two with the lock, two jobs",
+            &[LOCKED, LOCKED],
+            Budget { crashes: 1, cancels: 1, ..TWO_JOBS },
+            Promise::Everything,
+        ),
         (
             "one in place, losses",
             &[IN_PLACE],

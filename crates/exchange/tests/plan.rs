@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
-use bcrlapi_exchange::{Action, Entry, Queue, QueueSeen, Settings, View, Workload, plan, render_request};
+use bcrlapi_exchange::{Action, Due, Entry, Queue, QueueSeen, Settings, View, Workload, plan, render_request};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
 fn now() -> DateTime<Utc> {
@@ -23,7 +23,7 @@ fn job(number: u64, state: State) -> Job {
 
 /// A lab whose heartbeat is fresh, whose queue says this of the jobs it has, all of them delivered.
 fn lab(jobs: &[(u64, State, Option<&str>)]) -> View {
-    let mut view = View { last_heartbeat: Some(now()), last_prune: Some(now()), ..View::default() };
+    let mut view = View { is_certain: true, last_heartbeat: Some(now()), last_prune: Some(now()), ..View::default() };
     let mut entries = Vec::new();
     for &(number, state, entry) in jobs {
         view.learn(job(number, state));
@@ -151,7 +151,7 @@ fn a_job_that_is_learned_of_after_the_queue_was_read_is_timed_from_the_next_look
     done.requests.insert(id(1));
     done.learn(job(1, State::Processing));
     done.keep_time(now());
-    assert_eq!(after(&done, 10), [Action::Return { id: id(1), is_last_try: true }]);
+    assert_eq!(after(&done, 10), [Action::Return { id: id(1), due: Due::LastTry }]);
 }
 
 #[test]
@@ -193,7 +193,10 @@ fn the_cloud_is_told_what_the_queue_knows_more() {
     assert_eq!(actions(&lab(&[(1, State::Pending, PROCESSING)])), [report(None, None)]);
     let talking = Some("\"status\": \"processing\", \"progress\": 7, \"message\": \"warm\"");
     assert_eq!(actions(&lab(&[(1, State::Processing, talking)])), [report(Some(7), Some("warm"))]);
-    assert_eq!(actions(&lab(&[(1, State::Pending, DONE)])), [Action::Return { id: id(1), is_last_try: false }]);
+    let mut uncertain = lab(&[(1, State::Pending, DONE)]);
+    uncertain.is_certain = false;
+    assert_eq!(actions(&uncertain), [], "it may be done with another result");
+    assert_eq!(actions(&lab(&[(1, State::Pending, DONE)])), [Action::Return { id: id(1), due: Due::Announced }]);
     let failed = Some("\"status\": \"failed\", \"error\": \"no memory\"");
     assert_eq!(
         actions(&lab(&[(1, State::Processing, failed)])),
@@ -205,8 +208,8 @@ fn the_cloud_is_told_what_the_queue_knows_more() {
 fn a_response_may_come_a_little_after_done_and_not_later() {
     let view = lab(&[(1, State::Processing, DONE)]);
     let after = |seconds| plan(&view, SETTINGS, now() + TimeDelta::seconds(seconds));
-    assert_eq!(after(9), [Action::Return { id: id(1), is_last_try: false }]);
-    assert_eq!(after(10), [Action::Return { id: id(1), is_last_try: true }]);
+    assert_eq!(after(9), [Action::Return { id: id(1), due: Due::Announced }]);
+    assert_eq!(after(10), [Action::Return { id: id(1), due: Due::LastTry }]);
 }
 
 #[test]
@@ -215,7 +218,21 @@ fn a_response_that_is_left_alone_for_a_minute_counts_as_done() {
     view.jobs.get_mut(&id(1)).unwrap().see_response(Some(now()), now());
     let after = |seconds| plan(&view, SETTINGS, now() + TimeDelta::seconds(seconds));
     assert_eq!(after(59), [], "the program may still be writing");
-    assert!(after(60).contains(&Action::Return { id: id(1), is_last_try: false }));
+    assert!(after(60).contains(&Action::Return { id: id(1), due: Due::Early }));
+}
+
+#[test]
+fn a_program_is_heard_of_though_its_response_is_left_alone() {
+    let mut view = lab(&[(1, State::Pending, Some("\"status\": \"processing\", \"message\": \"warm\""))]);
+    view.jobs.get_mut(&id(1)).unwrap().see_response(Some(now()), now());
+    let planned = |view: &View| {
+        let planned = plan(view, SETTINGS, now() + TimeDelta::seconds(60));
+        planned.into_iter().filter(|action| !matches!(action, Action::Heartbeat(_))).collect::<Vec<_>>()
+    };
+    let report = Action::Report { id: id(1), progress: None, message: Some("warm".to_owned()) };
+    assert_eq!(planned(&view), [report]);
+    view.learn(Job { message: Some("warm".to_owned()), ..job(1, State::Processing) });
+    assert_eq!(planned(&view), [Action::Return { id: id(1), due: Due::Early }]);
 }
 
 #[test]
@@ -231,7 +248,7 @@ fn assert_counts_from_when_it_was_seen(date: DateTime<Utc>) {
         view.jobs.get_mut(&id(1)).unwrap().see_response(Some(date), now() + TimeDelta::seconds(seconds));
     }
     let after = |view: &View, seconds| plan(view, SETTINGS, now() + TimeDelta::seconds(seconds));
-    let returned = Action::Return { id: id(1), is_last_try: false };
+    let returned = Action::Return { id: id(1), due: Due::Early };
     assert!(!after(&view, 59).contains(&returned));
     assert!(after(&view, 60).contains(&returned));
     view.jobs.get_mut(&id(1)).unwrap().see_response(Some(date + TimeDelta::seconds(1)), now() + TimeDelta::seconds(60));
@@ -281,7 +298,7 @@ fn a_job_that_stays_in_processing_is_given_up_if_the_lab_says_when() {
     let later = now() + TimeDelta::hours(2);
     view.jobs.get_mut(&id(1)).unwrap().see_response(Some(later), later);
     assert_eq!(after(&view, 2), None, "its response is being written");
-    assert_eq!(after(&view, 3), Some(Action::Return { id: id(1), is_last_try: true }));
+    assert_eq!(after(&view, 3), Some(Action::Return { id: id(1), due: Due::LastTry }));
 }
 
 #[test]
@@ -317,7 +334,7 @@ fn news_in_a_displaced_queue_comes_into_the_queue_and_then_it_goes() {
     let planned = actions(&view);
     let [Action::Publish(queue), Action::Discard { inode: 8 }] = &planned[..] else { panic!("{planned:?}") };
     assert_eq!(queue.entries().len(), 2);
-    assert!(queue.entry(id(1)).unwrap().to_line().contains("\"by\": \"me\""), "the entry comes whole");
+    assert!(queue.entry(id(1)).unwrap().line().contains("\"by\": \"me\""), "the entry comes whole");
 
     view.status = QueueSeen::Whole(queue.clone());
     view.see_displaced(7, None, now());

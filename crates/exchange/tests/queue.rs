@@ -35,8 +35,15 @@ fn any_way_of_writing_it_is_read() {
 }
 
 #[test]
+fn what_python_writes_for_no_number_is_read() {
+    let entry = with_entry("\"status\": \"processing\", \"progress\": NaN, \"note\": [-Infinity, \"NaN\"]");
+    assert_eq!((entry.state(), entry.progress()), (Some(State::Processing), None));
+    assert!(entry.line().ends_with("\"progress\": null, \"note\": [null, \"NaN\"]}"), "{}", entry.line());
+}
+
+#[test]
 fn what_is_no_queue_is_an_error() {
-    for broken in ["", "{\"jobs\": [", "[]", "null", "{\"jobs\": {}}", "{\"jobs\": []}}", "\u{0}"] {
+    for broken in ["", "{\"jobs\": [", "[]", "null", "{\"jobs\": {}}", "{\"jobs\": []}}", "\u{0}", "{\"jobs\": NaN,}"] {
         assert!(Queue::parse(broken.as_bytes()).is_err(), "{broken:?}");
     }
 }
@@ -51,6 +58,39 @@ fn what_nobody_knows_is_kept_as_it_is() {
     assert_eq!(String::from_utf8(file.render()).unwrap(), text);
     assert_eq!(file.first_pending(), None, "neither a word nor an id that nobody knows is a turn");
     assert!(!file.advance(id(FIRST), State::Processing, None));
+}
+
+#[test]
+fn one_job_is_one_line_however_it_was_written() {
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let text = format!(
+        "{{\n  \"jobs\": [\r\n    {{\r\n      \"uuid\": \"{FIRST}\",\r\n      \"status\": \"pending\",\n      \
+         \"note\": \"a,\\n b\",\n\t\"deep\": {deep},\n      \"number\": 12345678901234567890.10\n    }}\n  ],\n  \
+         \"own\": [\n    1,\n    2\n  ]\n}}"
+    );
+    let mut file = parse(&text);
+    let line = |status: &str, more: &str| {
+        format!(
+            "{{\"uuid\": \"{FIRST}\", \"status\": \"{status}\", \"note\": \"a,\\n b\", \"deep\": {deep}, \
+             \"number\": 12345678901234567890.10{more}}}"
+        )
+    };
+    let rendered = |line: &str| format!("{{\"jobs\": [\n  {line}\n], \"own\": [1, 2]}}\n");
+    assert_eq!(String::from_utf8(file.render()).unwrap(), rendered(&line("pending", "")));
+    file.advance(id(FIRST), State::Done(Outcome::Failed), Some("\"no\""));
+    let more = ", \"outcome\": \"failed\", \"error\": \"\\\"no\\\"\"";
+    assert_eq!(String::from_utf8(file.render()).unwrap(), rendered(&line("done", more)));
+    assert_eq!(parse(&rendered(&line("done", more))), file);
+}
+
+#[test]
+fn of_two_fields_with_one_name_the_last_counts() {
+    let mut file = parse(&format!(
+        "{{\"jobs\": [{{\"status\": \"done\", \"uuid\": \"x\", \"uu\\u0069d\": \"{FIRST}\", \"status\": \"pending\"}}]}}"
+    ));
+    assert_eq!(file.first_pending(), Some(id(FIRST)));
+    assert!(file.advance(id(FIRST), State::Processing, None));
+    assert_eq!(parse(&String::from_utf8(file.render()).unwrap()).entries()[0].state(), Some(State::Processing));
 }
 
 #[test]

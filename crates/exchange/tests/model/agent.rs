@@ -40,7 +40,8 @@ struct Known {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Phase {
     #[default]
-    AskCloud,
+    AskForNew,
+    AskForTaken,
     LookAtStatus,
     LookAtDisplaced,
     Execute,
@@ -83,7 +84,7 @@ impl Agent {
 
     /// Whether it is between two rounds.
     pub fn is_idle(&self) -> bool {
-        self.phase == Phase::AskCloud
+        self.phase == Phase::AskForNew
     }
 
     pub fn renumber(&mut self, renumber: impl Fn(usize) -> Option<usize>) {
@@ -116,7 +117,8 @@ impl Agent {
 impl World {
     pub fn agent_steps(&self) -> Vec<Step> {
         let mut steps = match self.agent.phase {
-            Phase::AskCloud => vec![self.step("agent: asks the cloud", Self::ask_cloud)],
+            Phase::AskForNew => vec![self.step("agent: asks what is new", Self::ask_for_new)],
+            Phase::AskForTaken => vec![self.step("agent: asks what it has taken", Self::ask_for_taken)],
             Phase::LookAtStatus => vec![self.step("agent: looks at status.json", Self::look_at_status)],
             Phase::LookAtDisplaced => {
                 vec![self.step("agent: looks at the displaced, and plans", Self::look_at_displaced)]
@@ -132,7 +134,7 @@ impl World {
         steps
     }
 
-    fn ask_cloud(&mut self) {
+    fn ask_for_new(&mut self) {
         let rows = || self.rows.iter().enumerate();
         self.agent.inbox = rows().filter(|(_, row)| row.inbox == Inbox::New).map(|(job, _)| job).collect();
         if self.is(Mutation::EntryBeforeTake) {
@@ -140,19 +142,20 @@ impl World {
                 self.agent.learn(job, Row::with(Status::Pending));
             }
         }
-        if !self.agent.has_compared {
-            match self.staged.take() {
-                Some(staged) if !self.is(Mutation::RemoveStagedAtStart) => self.displaced.push(staged),
-                _ => {}
-            }
-            for (job, row) in self.rows.clone().into_iter().enumerate() {
-                if row.inbox == Inbox::Taken && !self.is(Mutation::NoScanAtStart) || self.agent.known.contains_key(&job)
-                {
-                    self.agent.learn(job, row);
-                }
-            }
-            self.agent.has_compared = true;
+        self.agent.phase = if self.agent.has_compared { Phase::LookAtStatus } else { Phase::AskForTaken };
+    }
+
+    fn ask_for_taken(&mut self) {
+        match self.staged.take() {
+            Some(staged) if !self.is(Mutation::RemoveStagedAtStart) => self.displaced.push(staged),
+            _ => {}
         }
+        for (job, row) in self.rows.clone().into_iter().enumerate() {
+            if row.inbox == Inbox::Taken && !self.is(Mutation::NoScanAtStart) || self.agent.known.contains_key(&job) {
+                self.agent.learn(job, row);
+            }
+        }
+        self.agent.has_compared = true;
         self.agent.phase = Phase::LookAtStatus;
     }
 
@@ -227,13 +230,14 @@ impl World {
             });
         }
         let is_quiet = self.agent.todo.is_empty() && self.agent.publishing.is_none();
-        self.agent.phase = if is_quiet { Phase::AskCloud } else { Phase::Execute };
+        self.agent.phase = if is_quiet { Phase::AskForNew } else { Phase::Execute };
     }
 
     /// The agent's memory as the real planner takes it. What time decides is decided by who is still at work: a file
     /// that somebody has open is young, any other one is old.
     fn view(&self, all_delivered: bool) -> View {
-        let mut view = View { last_heartbeat: Some(now()), last_prune: Some(now()), ..View::default() };
+        let is_certain = self.agent.has_compared;
+        let mut view = View { is_certain, last_heartbeat: Some(now()), last_prune: Some(now()), ..View::default() };
         for (&job, known) in &self.agent.known {
             view.learn(Job { cancel_requested: known.is_asked_back, ..real_job(job, known.state) });
             let real = view.jobs.get_mut(&id(job)).unwrap();
