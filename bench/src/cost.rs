@@ -141,7 +141,9 @@ impl Counted {
     async fn start() -> anyhow::Result<Self> {
         let system = System::start().await;
         let (of_functions, of_agent) = (Metered::start(&system).await?, Metered::start(&system).await?);
-        let environment = of_functions.environment();
+        // Where the stores are, and the template's own limit: to keep it takes calls too.
+        let stores = of_functions.environment();
+        let environment = [stores[0], stores[1], ("BCRLAPI_QUEUE_LIMIT", "10000")];
         let start = async |name| Function::start(Language::Rust, name, &system, &environment).await;
         let functions = [start("submit").await?, start("status").await?, start("result").await?];
         let agent = start_agent(&system, POLL, &of_agent.environment());
