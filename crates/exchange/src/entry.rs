@@ -49,7 +49,7 @@ impl Entry {
         let text = |name| fields.get::<String>(name);
         let id = text("uuid").and_then(|uuid| uuid.parse().ok());
         let state = text("status").and_then(|status| state_of(&status, text("outcome").as_deref()));
-        Self { id, state, line }
+        Self { line, id, state }
     }
 
     /// Which job it is for; none where the APP wrote something else.
