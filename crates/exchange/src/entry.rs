@@ -1,6 +1,6 @@
 use bcrlapi_domain::{ApiName, Job, JobId, Outcome, State, Status, limits};
 use chrono::FixedOffset;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::fields::Fields;
@@ -13,6 +13,14 @@ pub struct Entry {
     // What the line says of the job, read once: a plan asks for it again and again.
     id: Option<JobId>,
     state: Option<State>,
+}
+
+/// What almost every entry says of its job. Reading just this takes a third of the time.
+#[derive(Deserialize)]
+struct Usual<'a> {
+    uuid: &'a str,
+    status: &'a str,
+    outcome: Option<&'a str>,
 }
 
 /// The fields of an entry that the agent makes.
@@ -45,10 +53,18 @@ impl Entry {
     /// The entry that somebody has written.
     pub(crate) fn read(json: &RawValue) -> Self {
         let line = on_one_line(json.get());
-        let fields = Fields::of(&line);
-        let text = |name| fields.get::<String>(name);
-        let id = text("uuid").and_then(|uuid| uuid.parse().ok());
-        let state = text("status").and_then(|status| state_of(&status, text("outcome").as_deref()));
+        let (id, state) = match serde_json::from_str(&line) {
+            // To serde, an array is a struct too.
+            Ok(Usual { uuid, status, outcome }) if line.starts_with('{') => {
+                (uuid.parse().ok(), state_of(status, outcome))
+            }
+            _ => {
+                let fields = Fields::of(&line);
+                let text = |name| fields.get::<String>(name);
+                let state = text("status").and_then(|status| state_of(&status, text("outcome").as_deref()));
+                (text("uuid").and_then(|uuid| uuid.parse().ok()), state)
+            }
+        };
         Self { line, id, state }
     }
 
@@ -129,6 +145,9 @@ fn state_of(status: &str, outcome: Option<&str>) -> Option<State> {
 
 /// JSON without line breaks, and without the indentation after them.
 pub(crate) fn on_one_line(json: &str) -> String {
+    if !json.contains('\n') {
+        return json.to_owned();
+    }
     // A line break inside a text is written `\n`: every real one is between two values.
     let mut lines = json.lines().map(str::trim_start);
     let mut out = String::with_capacity(json.len());

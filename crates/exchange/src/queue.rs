@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use bcrlapi_domain::{JobId, State};
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::entry::on_one_line;
@@ -20,6 +21,14 @@ pub struct Queue {
     index: BTreeMap<JobId, usize>,
     /// Name and value, as JSON.
     other_fields: Vec<(String, String)>,
+}
+
+/// A queue in which nobody has put anything of their own. Reading just this takes half the time.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Usual<'a> {
+    #[serde(borrow)]
+    jobs: Vec<&'a RawValue>,
 }
 
 /// The bytes are no queue. It may be that somebody is writing them just now.
@@ -60,18 +69,30 @@ impl Queue {
     }
 
     fn parse_json(json: &[u8]) -> Result<Self, BrokenQueue> {
-        let fields: Fields<'_> = serde_json::from_slice(json)?;
-        let jobs: Option<Vec<&RawValue>> = match fields.raw("jobs") {
-            Some(jobs) => serde_json::from_str(jobs.get())?,
-            None => None,
-        };
-        let mut queue = Self::default();
-        for entry in jobs.unwrap_or_default() {
-            queue.push(Entry::read(entry));
+        match serde_json::from_slice(json) {
+            // To serde, an array is a struct too.
+            Ok(Usual { jobs }) if json.trim_ascii_start().starts_with(b"{") => Ok(Self::of(&jobs)),
+            _ => Self::parse_fields(&serde_json::from_slice(json)?),
         }
+    }
+
+    fn parse_fields(fields: &Fields<'_>) -> Result<Self, BrokenQueue> {
+        let jobs: Option<Vec<_>> = fields.raw("jobs").map_or(Ok(None), |jobs| serde_json::from_str(jobs.get()))?;
         let others = fields.iter().filter(|(name, _)| *name != "jobs");
-        queue.other_fields = others.map(|(name, value)| (name.to_owned(), on_one_line(value.get()))).collect();
-        Ok(queue)
+        let other_fields = others.map(|(name, value)| (name.to_owned(), on_one_line(value.get()))).collect();
+        Ok(Self { other_fields, ..Self::of(&jobs.unwrap_or_default()) })
+    }
+
+    fn of(jobs: &[&RawValue]) -> Self {
+        let mut queue = Self { entries: jobs.iter().map(|json| Entry::read(json)).collect(), ..Self::default() };
+        queue.make_index();
+        queue
+    }
+
+    /// Of two entries of one job, the first one counts.
+    fn make_index(&mut self) {
+        let positions = self.entries.iter().enumerate().rev();
+        self.index = positions.filter_map(|(position, entry)| Some((entry.id()?, position))).collect();
     }
 
     /// The file's bytes: `{"jobs": [` and one job a line, so that people can read, grep and diff it.
@@ -132,9 +153,8 @@ impl Queue {
     }
 
     fn retain(&mut self, is_kept: impl Fn(&Entry) -> bool) {
-        let entries = std::mem::take(&mut self.entries);
-        self.index.clear();
-        entries.into_iter().filter(is_kept).for_each(|entry| self.push(entry));
+        self.entries.retain(is_kept);
+        self.make_index();
     }
 
     /// Takes over what the other queue knows more: entries that are further there, and entries this one lacks, if they

@@ -43,7 +43,9 @@ fn what_python_writes_for_no_number_is_read() {
 
 #[test]
 fn what_is_no_queue_is_an_error() {
-    for broken in ["", "{\"jobs\": [", "[]", "null", "{\"jobs\": {}}", "{\"jobs\": []}}", "\u{0}", "{\"jobs\": NaN,}"] {
+    for broken in
+        ["", "{\"jobs\": [", "[]", "[[]]", "null", "{\"jobs\": {}}", "{\"jobs\": []}}", "\u{0}", "{\"jobs\": NaN,}"]
+    {
         assert!(Queue::parse(broken.as_bytes()).is_err(), "{broken:?}");
     }
 }
@@ -81,6 +83,12 @@ fn one_job_is_one_line_however_it_was_written() {
     let more = ", \"outcome\": \"failed\", \"error\": \"\\\"no\\\"\"";
     assert_eq!(String::from_utf8(file.render()).unwrap(), rendered(&line("done", more)));
     assert_eq!(parse(&rendered(&line("done", more))), file);
+}
+
+#[test]
+fn a_list_is_no_entry() {
+    let file = parse(&format!("{{\"jobs\": [[\"{FIRST}\", \"pending\", null]]}}"));
+    assert_eq!((file.entries()[0].id(), file.entries()[0].state()), (None, None));
 }
 
 #[test]
