@@ -36,6 +36,7 @@ done
 die() { printf '%s\n' "$*" >&2; exit 1; }
 [ -e "$template" ] || die "there is no $template; run: sam build"
 for command in aws curl python3; do command -v "$command" >/dev/null || die "this needs $command"; done
+[[ $(curl --help all) == *--aws-sigv4* ]] || die 'this needs curl 7.84 or newer'
 for name in bcrlapi bcrlapi-agent bcrlapi-worker; do
     [ -x "$bin/$name" ] || die "there is no $bin/$name; run: cargo build --release --bins"
 done
@@ -48,253 +49,21 @@ export AWS_REGION=$region AWS_DEFAULT_REGION=$region
 identity=$(aws sts get-caller-identity --query '[Account, Arn]' --output text)
 read -r account operator <<<"$identity"
 partition=$(cut -d: -f2 <<<"$operator")
+case $operator${AWS_ENDPOINT_URL:-} in *:root) die "AWS lets $operator take no role; use a user or a role" ;; esac
 stack=bcrlapi-verify-$(od -An -N4 -tx1 /dev/urandom | tr -d ' \n')
 work=$(mktemp -d)
 chmod 700 "$work"
 shared=$work/shared
-failures=0 roles=() stacks=()
+checks=0 failures=0 roles=() stacks=()
+# shellcheck source=infra/verify/callers.sh
+. infra/verify/callers.sh
+# shellcheck source=infra/verify/stack.sh
+. infra/verify/stack.sh
 
-# --- What came of it ---
-
-step() { printf '\n%s\n' "$*"; }
-
-# result WANTED GOT WHO WHAT
-result() {
-    local mark=ok
-    [ "$1" = "$2" ] || { mark=BAD failures=$((failures + 1)) ; }
-    printf '  %-4s %-9s %-60s %s\n' "$mark" "$3" "$4" "$2$([ "$mark" = ok ] || echo ", not $1")"
-}
-
-# until_so SECONDS COMMAND...: tries until it succeeds.
-until_so() {
-    local end=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>"$work/error"; do
-        [ $SECONDS -lt $end ] || { cat "$work/error" >&2; echo "gave up: $*" >&2; return 1; }
-        sleep 1
-    done
-}
-
-# --- Who does it ---
-
-# as WHO COMMAND...: with that role's credentials and no others.
-as() (
-    # shellcheck disable=SC1090
-    . "$work/keys.$1"
-    unset AWS_PROFILE
-    shift
-    "$@"
-)
-
-# allow ACTION REST: a policy.
-allow() { printf '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "%s", %s}]}' "$@"; }
-
-# role WHO [POLICY_ARN...]: a role that this account may take, with these policies and nothing else.
-role() {
-    local who=$1 name=$stack-$1 policy
-    shift
-    aws iam create-role --role-name "$name" --description 'made by infra/verify.sh' \
-        --assume-role-policy-document "$(allow sts:AssumeRole '"Principal": {"AWS": "'"$account"'"}')" >/dev/null
-    roles+=("$name")
-    for policy in "$@"; do aws iam attach-role-policy --role-name "$name" --policy-arn "$policy"; done
-}
-
-take_role() {
-    local keys
-    keys=$(aws sts assume-role --role-arn "arn:$partition:iam::$account:role/$stack-$1" --role-session-name verify \
-        --query 'Credentials.[AccessKeyId, SecretAccessKey, SessionToken]' --output text) || return 1
-    read -r id secret token <<<"$keys"
-    printf 'export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s AWS_SESSION_TOKEN=%s\n' "$id" "$secret" "$token" \
-        >"$work/keys.$1"
-}
-
-# copy_of WHO LOGICAL_ID: a role with the very policies of a function's role, which only Lambda may take.
-copy_of() {
-    local original policy
-    original=$(resource "$2")
-    role "$1"
-    for policy in $(aws iam list-role-policies --role-name "$original" --query PolicyNames --output text); do
-        aws iam get-role-policy --role-name "$original" --policy-name "$policy" --query PolicyDocument >"$work/policy"
-        aws iam put-role-policy --role-name "$stack-$1" --policy-name "$policy" --policy-document "file://$work/policy"
-    done
-}
-
-# --- What they do ---
-
-# call WHO METHOD PATH [CURL_ARGUMENT...]: prints the status; the body is in $work/body. "nobody" does not sign.
-call() {
-    local who=$1 method=$2 path=$3
-    shift 3
-    [ "$method" = GET ] || set -- -d @examples/soc/request.json -H 'content-type: application/json' "$@"
-    if [ "$who" != nobody ]; then
-        # shellcheck disable=SC1090,SC2016
-        (. "$work/keys.$who" && printf 'user = "%s:%s"\nheader = "x-amz-security-token: %s"\n' \
-            "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" "$AWS_SESSION_TOKEN") >"$work/curl"
-        set -- --config "$work/curl" --aws-sigv4 "aws:amz:$region:execute-api" "$@"
-    fi
-    curl --silent --show-error --max-time 40 --request "$method" --output "$work/body" --write-out '%{http_code}' \
-        "$@" "$BCRLAPI_URL$path"
-}
-
-# expect STATUS WHO METHOD PATH [CURL_ARGUMENT...]
-expect() {
-    local wanted=$1 got
-    shift
-    got=$(call "$@") || got='no answer'
-    result "$wanted" "$got" "$1" "$2 ${3//$uuid/\{uuid\}}"
-}
-
-is_status() { [ "$(call "${@:2}")" = "$1" ]; }
-
-# aws_says WHO COMMAND...: allowed, denied, or the error's code.
-aws_says() {
-    if as "$1" aws "${@:2}" >"$work/answer" 2>"$work/error"; then echo allowed; return; fi
-    local code
-    code=$(sed -n 's/.*An error occurred (\([^)]*\)).*/\1/p' "$work/error" | head -n 1)
-    case $code in
-    AccessDenied* | 403 | UnauthorizedOperation) echo denied ;;
-    '') tail -n 1 "$work/error" ;;
-    *) echo "$code" ;;
-    esac
-}
-
-# may WHO COMMAND..., may_not WHO COMMAND...: of the AWS CLI.
-may() { result allowed "$(aws_says "$@")" "$1" "$(shortened "${@:2}")"; }
-may_not() { result denied "$(aws_says "$@")" "$1" "$(shortened "${@:2}")"; }
-may_see_missing() { result NoSuchKey "$(aws_says "$@")" "$1" "$(shortened "${@:2}")"; }
-shortened() {
-    local words="$1 $2 ${*:3}"
-    words=${words//--*-name /} words=${words//$work\//} words=${words//$uuid/\{uuid\}}
-    words=${words//$table/TABLE} words=${words//$bucket/BUCKET} words=${words//$stack/STACK}
-    echo "${words:0:60}"
-}
-
-client() { as client bcrlapi "$@" 2>>"$work/client.log"; }
-outcome() { client --json status "$1" | field outcome; }
-has_ended() { [ "$(client --json status "$1" | field status)" = 'done' ]; }
-field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
-
-# Nothing reaches it of what else the environment may hold.
-run_agent() {
-    local name environment=(PATH="$PATH" HOME="$work" AWS_EC2_METADATA_DISABLED=true AWS_REGION="$region")
-    for name in AWS_{ACCESS_KEY_ID,SECRET_ACCESS_KEY,SESSION_TOKEN,ENDPOINT_URL} SSL_CERT_FILE {HTTPS,NO}_PROXY; do
-        [ -z "${!name:-}" ] || environment+=("$name=${!name}")
-    done
-    exec env -i "${environment[@]}" bcrlapi-agent "${place[@]}" --poll 1s
-}
-
-start_agent() {
-    # Not through "as": the process has to be the agent itself, to be stopped.
-    # shellcheck disable=SC1091
-    (. "$work/keys.agent" && run_agent) >>"$work/agent.log" 2>&1 &
-    agent=$!
-}
-
-start_worker() {
-    env -i PATH="$PATH" HOME="$work" bcrlapi-worker --shared "$shared" -- "$@" >>"$work/worker.log" 2>&1 &
-    worker=$!
-}
-
-stop() {
-    kill "$1" 2>/dev/null || true
-    wait "$1" 2>/dev/null || true
-}
-
-# --- The stack ---
-
-resource() {
-    aws cloudformation describe-stack-resource --stack-name "$stack" --logical-resource-id "$1" \
-        --query StackResourceDetail.PhysicalResourceId --output text
-}
-
-output() {
-    aws cloudformation describe-stacks --stack-name "$1" --output text \
-        --query "Stacks[0].Outputs[?OutputKey=='$2'].OutputValue"
-}
-
-# deploy STACK TEMPLATE PARAMETER=VALUE...
-deploy() {
-    [[ " ${stacks[*]} " == *" $1 "* ]] || stacks=("$1" "${stacks[@]}")
-    aws cloudformation deploy --stack-name "$1" --template-file "$2" --s3-bucket "$code" --no-fail-on-empty-changeset \
-        --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides "${@:3}" >"$work/deploy.log" 2>&1 &&
-        return
-    cat "$work/deploy.log" >&2
-    aws cloudformation describe-stack-events --stack-name "$1" --output text --query \
-        "StackEvents[?ends_with(ResourceStatus, 'FAILED')].[LogicalResourceId, ResourceStatusReason]" >&2
-    die 'the stack could not be made'
-}
-
-# remove WHAT COMMAND...
-remove() {
-    local what=$1
-    shift
-    if "$@" >/dev/null 2>"$work/error"; then
-        printf '  %s\n' "$what"
-    else
-        printf '  BAD  %s is still there: %s\n' "$what" "$(tail -n 1 "$work/error")"
-        failures=$((failures + 1))
-    fi
-}
-
-remove_role() {
-    local policy
-    local role=(--role-name "$1") attached inline
-    attached=$(aws iam list-attached-role-policies "${role[@]}" --query 'AttachedPolicies[].PolicyArn' --output text)
-    for policy in $attached; do aws iam detach-role-policy "${role[@]}" --policy-arn "$policy" || return 1; done
-    inline=$(aws iam list-role-policies "${role[@]}" --query PolicyNames --output text)
-    for policy in $inline; do aws iam delete-role-policy "${role[@]}" --policy-name "$policy" || return 1; done
-    aws iam delete-role "${role[@]}"
-}
-
-remove_bucket() { aws s3 rm "s3://$1" --recursive --only-show-errors && aws s3api delete-bucket --bucket "$1"; }
-remove_table() {
-    aws dynamodb update-table --table-name "$1" --no-deletion-protection-enabled &&
-        until_so 60 aws dynamodb delete-table --table-name "$1" && aws dynamodb wait table-not-exists --table-name "$1"
-}
-remove_stack() {
-    aws cloudformation delete-stack --stack-name "$1" && aws cloudformation wait stack-delete-complete --stack-name "$1"
-}
-# Only where this run has set it: API Gateway's role for logs, which the template leaves in the account.
-remove_log_role() {
-    aws apigateway update-account --patch-operations op=replace,path=/cloudwatchRoleArn,value= && remove_role "$1"
-}
-
-remove_everything() {
-    local status=$? what kind id
-    trap - EXIT INT TERM
-    set +e
-    stop "${agent:-}"
-    stop "${worker:-}"
-    if [ $status -ne 0 ]; then tail -n 20 "$work"/{client,agent,worker}.log >&2 2>/dev/null; fi
-    step 'Removed:'
-    # The template retains these, whatever becomes of the stack.
-    if [ ${#stacks[@]} -gt 0 ]; then
-        aws cloudformation list-stack-resources --stack-name "$stack" --output text >"$work/retained" --query \
-            'StackResourceSummaries[?PhysicalResourceId].[ResourceType, PhysicalResourceId, LogicalResourceId]'
-    fi
-    for what in "${roles[@]}"; do remove "role $what" remove_role "$what"; done
-    for what in "${stacks[@]}"; do remove "stack $what" remove_stack "$what"; done
-    while read -r kind id what; do
-        case $kind/$what in
-        AWS::DynamoDB::Table/*) remove "table $id" remove_table "$id" ;;
-        AWS::S3::Bucket/*) remove "bucket $id" remove_bucket "$id" ;;
-        */AccountLogRoleForApiGateway) remove "role $id, and API Gateway's use of it for logs" remove_log_role "$id" ;;
-        esac
-    done < <(cat "$work/retained" 2>/dev/null)
-    [ -z "${code:-}" ] || remove "bucket $code" remove_bucket "$code"
-    rm -rf "$work"
-    if [ $failures -gt 0 ]; then
-        printf '\n%s of the above are BAD\n' "$failures"
-    elif [ $status -eq 0 ]; then
-        printf '\nEverything was as it has to be.\n'
-    fi
-    [ $status -eq 0 ] && [ $failures -eq 0 ]
-    exit
-}
 trap remove_everything EXIT
-trap 'exit 1' INT TERM
+trap 'echo "Stopping." >&2; exit 1' INT TERM HUP
 
-step "Deploying $stack to account $account, $region${AWS_ENDPOINT_URL:+ at $AWS_ENDPOINT_URL}"
+step "Made in account $account, $region${AWS_ENDPOINT_URL:+ at $AWS_ENDPOINT_URL}:"
 location=()
 [ "$region" = us-east-1 ] || location=(--create-bucket-configuration "LocationConstraint=$region")
 aws s3api create-bucket --bucket "$stack-code" "${location[@]}" >/dev/null
@@ -321,6 +90,7 @@ fi
 export BCRLAPI_URL
 uuid=01890000-0000-7000-8000-000000000000
 
+echo '  a role for everybody who is to call it'
 role client "$(output "$stack-client-soc" ClientPolicyArn)"
 role other "$(output "$stack-client-other" ClientPolicyArn)"
 role every "$(output "$stack" ClientPolicyArn)"

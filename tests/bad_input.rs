@@ -1,7 +1,7 @@
 //! What no good client sends. Whatever it is, the answer is a problem of the client's (4xx) that says what to do.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 use bcrlapi::Signer;
 use bcrlapi_api::{Route, routes};
@@ -9,7 +9,7 @@ use bcrlapi_domain::JobId;
 use bcrlapi_local::REGION;
 use bcrlapi_tests::{Reply, Request, System};
 use chrono::{TimeDelta, Utc};
-use http::Method;
+use http::{HeaderValue, Method};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -99,6 +99,7 @@ async fn a_body_that_is_declared_as_something_else_is_refused() {
     for (name, value) in [
         ("content-type", "application/JSON; charset=utf-8"),
         ("content-encoding", "identity"),
+        ("content-encoding", "Identity"),
         ("prefer", "respond-async, wait=10"),
     ] {
         assert_eq!(submit(&system, "{}").header(name, value).send().await.status, 202, "{name}: {value}");
@@ -132,6 +133,35 @@ async fn headers_that_are_malformed_or_come_twice_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_text_are_refused_in_a_header_that_is_read_and_no_matter_in_any_other() {
+    let system = System::start().await;
+    let unreadable = |name: &'static str| {
+        submit(&system, "{}").send_tampered(move |request| {
+            request.headers_mut().insert(name, HeaderValue::from_bytes(b"caf\xe9").unwrap());
+        })
+    };
+    assert_eq!(unreadable("x-note").await.status, 202);
+    let problem = unreadable("idempotency-key").await.assert_problem(400, "invalid-header");
+    assert_eq!(problem.detail, "the header idempotency-key is not readable text");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_closes_its_half_of_the_connection_still_gets_the_answer() {
+    let system = System::start().await;
+    let [host, request] = signed_text(&system, Method::GET, routes::LAB).await;
+    let exchange = move || {
+        let mut socket = TcpStream::connect(host).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = tokio::task::spawn_blocking(exchange).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_is_none_is_refused() {
     let system = System::start().await;
     let long = "x".repeat(300);
@@ -146,8 +176,8 @@ async fn an_api_that_is_none_is_refused() {
     }
 }
 
-/// Sends a path that every good client would tidy up; gives the status.
-async fn send_as_written(system: &System, method: Method, path: &str) -> u16 {
+/// The host, and a signed request as it goes over the wire.
+async fn signed_text(system: &System, method: Method, path: &str) -> [String; 2] {
     let mut request = http::Request::builder().method(&method).uri(system.url(path)).body(Vec::new()).unwrap();
     Signer::new(system.alice().credentials(), REGION).sign(&mut request).await.unwrap();
     let host = request.uri().authority().unwrap().to_string();
@@ -155,9 +185,15 @@ async fn send_as_written(system: &System, method: Method, path: &str) -> u16 {
     for (name, value) in request.headers() {
         text += &format!("{name}: {}\r\n", value.to_str().unwrap());
     }
+    [host, format!("{text}\r\n")]
+}
+
+/// Sends a path that every good client would tidy up; gives the status.
+async fn send_as_written(system: &System, method: Method, path: &str) -> u16 {
+    let [host, text] = signed_text(system, method, path).await;
     let exchange = move || {
         let mut socket = TcpStream::connect(host).unwrap();
-        socket.write_all(format!("{text}\r\n").as_bytes()).unwrap();
+        socket.write_all(text.as_bytes()).unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         answer.split(' ').nth(1).unwrap().parse().unwrap()

@@ -1,7 +1,7 @@
 //! Taking jobs back: what the caller is told, what the row lets happen, and who wins a race.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::fs;
 
 use bcrlapi_api::routes;
 use bcrlapi_domain::{Job, JobId, Outcome, Payload, State, Status};
@@ -114,46 +114,78 @@ async fn nobody_cancels_what_is_not_theirs() {
     );
 }
 
+/// How many races of two sides are run.
+const RACES: usize = 40;
+
+/// Lets the lab meet the caller: in the first race by far before the caller's cancel, in the last one by far after it,
+/// and somewhere between them in the same moment.
+async fn race<T>(system: &System, id: JobId, number: usize, lab: impl Future<Output = T>) -> (Reply, T) {
+    let caller = async {
+        give_a_start(system, id, (RACES / 2).saturating_sub(number)).await;
+        cancel(system, id).await
+    };
+    let lab = async {
+        give_a_start(system, id, number.saturating_sub(RACES / 2)).await;
+        lab.await
+    };
+    tokio::join!(caller, lab)
+}
+
+/// Does nothing for as long as so many reads of the job take.
+async fn give_a_start(system: &System, id: JobId, reads: usize) {
+    for _ in 0..reads {
+        system.stack().store().job(id).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_cancel_and_take_exactly_one_has_the_job() {
     let system = System::start().await;
+    let ids = join_all((0..RACES).map(|_| submitted(&system))).await;
     let store = system.stack().store();
-    let ids = join_all((0..40).map(|_| submitted(&system))).await;
-    let races = ids.iter().map(async |&id| tokio::join!(store.take(id), cancel(&system, id)));
-    for (id, (taken, reply)) in ids.iter().zip(join_all(races).await) {
+    let races = ids.iter().enumerate().map(|(number, &id)| race(&system, id, number, store.take(id)));
+    let mut taken_first = 0;
+    for (id, (reply, taken)) in ids.iter().zip(join_all(races).await) {
         let job = job(&system, *id).await;
         match taken.unwrap() {
             Some(_) => {
+                taken_first += 1;
                 assert_eq!((reply.status.as_u16(), job.state, job.cancel_requested), (202, State::Pending, true));
             }
             None => assert_eq!((reply.status.as_u16(), job.state), (200, State::Done(Outcome::Canceled))),
         }
     }
+    assert!((1..RACES).contains(&taken_first), "the lab was first in {taken_first} of {RACES} races");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_that_meets_a_program_ends_with_a_job_that_is_told_rightly() {
     let system = System::start().await;
     let store = system.stack().store();
-    let ids = join_all((0..40).map(|_| submitted(&system))).await;
+    let ids = join_all((0..RACES).map(|_| submitted(&system))).await;
     join_all(ids.iter().map(|&id| store.take(id))).await;
-    let races = ids.iter().map(async |&id| {
-        let lab = async {
+    let races = ids.iter().enumerate().map(|(number, &id)| {
+        let lab = async move {
             store.report(id, None, None, now()).await.unwrap();
             store.canceled(id, now()).await.unwrap();
             store.succeed(id, &nothing(), now()).await.unwrap()
         };
-        tokio::join!(cancel(&system, id), lab)
+        race(&system, id, number, lab)
     });
+    let mut asked_in_time = 0;
     for (id, (reply, done)) in ids.iter().zip(join_all(races).await) {
         let job = job(&system, *id).await;
         assert_eq!((job.state, Some(&job)), (State::Done(Outcome::Succeeded), done.as_ref()), "the program has run");
         match reply.status.as_u16() {
-            202 => assert!(job.cancel_requested),
+            202 => {
+                asked_in_time += 1;
+                assert!(job.cancel_requested);
+            }
             409 => assert!(!job.cancel_requested),
             other => panic!("{other}: {reply:?}"),
         }
     }
+    assert!((1..RACES).contains(&asked_in_time), "the caller was first in {asked_in_time} of {RACES} races");
     assert_eq!((store.taken_jobs(now()).await.unwrap(), store.inbox(now()).await.unwrap()), (vec![], vec![]));
 }
 
@@ -206,16 +238,25 @@ async fn of_canceled_and_run_a_job_is_exactly_one() {
     let _agent = system.start_agent();
     let _worker = system.start_worker();
     let mut random = fastrand::Rng::with_seed(seed());
-    let mut jobs = Vec::new();
-    for number in 0..JOBS {
-        jobs.push(system.submit("mock", &json!({"seconds": 0.3, "payload": number})).await.uuid);
+    // The first one runs until all others wait behind it, and the last one is not wanted any more by then.
+    let mut jobs = vec![system.submit("mock", &json!({"gate": "open"})).await.uuid];
+    until("the first run", async || (system.runs() == jobs).then_some(())).await.unwrap();
+    for number in 1..JOBS {
+        jobs.push(system.submit("mock", &json!({"seconds": 0.1, "payload": number})).await.uuid);
     }
+    let (first, last) = (jobs[0], jobs[JOBS - 1]);
+    system.entry(last).await;
+    assert_eq!(cancel(&system, last).await.status, 202);
+    until("its withdrawal", async || system.queue()?.entry(last).is_none().then_some(())).await.unwrap();
+    fs::write(system.path("open"), "").unwrap();
     for id in &jobs {
-        // Not a wait for anything: the moment of a cancel is to be a random one.
-        tokio::time::sleep(Duration::from_millis(random.u64(..400))).await;
+        // The moment of a cancel is a random one.
+        give_a_start(&system, *id, random.usize(..100)).await;
         let status = cancel(&system, *id).await.status.as_u16();
         assert!([200, 202, 409].contains(&status), "{status}");
     }
+    assert!(system.reached(first, Status::Done).await.has_succeeded());
+    assert!(!system.reached(last, Status::Done).await.has_succeeded());
     for id in &jobs {
         let end = system.reached(*id, Status::Done).await;
         let runs = system.runs().iter().filter(|run| *run == id).count();

@@ -153,9 +153,15 @@ async fn the_clients_exit_code_says_what_happened() {
     assert_exit(&run(&["status", &uuid], &[]).await, 0, "requested");
     let failed = run(&["submit", "mock", "--input", "fails.json", "--wait"], &[]).await;
     assert_exit(&failed, 1, "as it was asked to");
+    let failed_json = run(&["submit", "mock", "--input", "fails.json", "--wait", "--json"], &[]).await;
+    assert_exit(&failed_json, 1, "\"outcome\": \"failed\"");
+    let job: Value = serde_json::from_slice(&failed_json.stdout).unwrap();
+    assert_eq!((&job["status"], &job["outcome"]), (&json!("done"), &json!("failed")), "--json prints the job");
     let failed_uuid = text(&failed.stderr).split_whitespace().nth(1).unwrap().to_owned();
     assert_exit(&run(&["wait", &failed_uuid], &[]).await, 1, "failed");
-    assert_exit(&run(&["result", &failed_uuid], &[]).await, 1, "as it was asked to");
+    let no_result = run(&["result", &failed_uuid], &[]).await;
+    assert_exit(&no_result, 1, "as it was asked to");
+    assert_exit(&no_result, 1, "next: mend the input by what the program says, and submit it again");
 
     assert_exit(&run(&["submit"], &[]).await, 2, "Usage");
     assert_exit(&run(&["submit", "mock", "--input", "missing.json"], &[]).await, 2, "missing.json");
@@ -168,6 +174,12 @@ async fn the_clients_exit_code_says_what_happened() {
     }
     let nowhere = [("BCRLAPI_URL", "http://127.0.0.1:9")];
     assert_exit(&run(&["status", &uuid], &nowhere).await, 4, "could not be reached");
+    let unknown = run(&["submit", "mock", "--input", "fine.json", "--idempotency-key", "mine"], &nowhere).await;
+    assert_exit(&unknown, 4, "to make sure, repeat it with --idempotency-key mine");
+    let no_region = [("AWS_REGION", ""), ("AWS_CONFIG_FILE", "/dev/null"), ("AWS_EC2_METADATA_DISABLED", "true")];
+    assert_exit(&run(&["status", &uuid], &no_region).await, 2, "the URL names no region; set AWS_REGION");
+    let other_region = [("AWS_REGION", "eu-west-1")];
+    assert_exit(&run(&["status", &uuid], &other_region).await, 3, "check that AWS_REGION is the API's");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,7 +194,9 @@ async fn the_client_lists_cancels_and_shows_the_lab() {
     let submit = ["submit", "mock", "--input", "fine.json", "--idempotency-key", "my-key"];
     let first = run(&submit).await;
     assert_exit(&first, 0, "submitted");
-    assert_eq!(run(&submit).await.stdout, first.stdout, "the same key, the same job");
+    let again = run(&submit).await;
+    assert_exit(&again, 0, "already submitted");
+    assert_eq!(again.stdout, first.stdout, "the same key, the same job");
     let uuid = text(&first.stdout).trim().to_owned();
     let second = run(&["submit", "soc", "--input", "fine.json", "--json"]).await;
     let second: Value = serde_json::from_slice(&second.stdout).unwrap();
@@ -202,21 +216,30 @@ async fn the_client_lists_cancels_and_shows_the_lab() {
     assert_exit(&run(&["list", "--limit", "1"]).await, 0, "... and more: --limit");
     let listed: Value = serde_json::from_slice(&run(&["list", "--api", "soc", "--json"]).await.stdout).unwrap();
     assert_eq!(listed, json!({"jobs": [second], "next_cursor": null}));
-    assert_exit(&run(&["list", "--status", "ready"]).await, 2, "unknown status");
+    assert_exit(&run(&["list", "--status", "ready"]).await, 2, "[possible values: pending, processing, done]");
+    assert_exit(&run(&["list", "--help"]).await, 0, "[possible values: pending, processing, done]");
+    assert_exit(&run(&["list", "--limit", "0"]).await, 2, "expected is a number from 1 on");
 
     assert_exit(&run(&["lab"]).await, 0, "state      offline");
+    assert_exit(&run(&["wait", &uuid, "--timeout", "0s"]).await, 5, "is not done after 0s; it goes on");
+    assert_exit(&run(&["result", &uuid]).await, 3, "next: bcrlapi wait");
     let late = run(&["wait", &uuid, "--timeout", "1s"]).await;
     assert_exit(&late, 5, &format!("it goes on. Later: bcrlapi wait {uuid}"));
     assert_exit(&late, 5, "the lab is offline and was never seen; the job waits for it");
 
     assert_exit(&run(&["cancel", &uuid]).await, 0, "canceled");
-    assert_exit(&run(&["wait", &uuid]).await, 1, "canceled");
+    for timeout in [[].as_slice(), &["--timeout", "0s"]] {
+        assert_exit(&run(&[&["wait", &uuid], timeout].concat()).await, 1, "canceled");
+    }
+    assert_exit(&run(&["result", &uuid]).await, 1, "it is canceled (HTTP 422, job-canceled)\nnext: submit it again");
     let canceled: Value = serde_json::from_slice(&run(&["status", &uuid, "--json"]).await.stdout).unwrap();
     assert_eq!((&canceled["status"], &canceled["outcome"]), (&json!("done"), &json!("canceled")));
     let second = second["uuid"].as_str().unwrap();
     system.stack().store().take(second.parse().unwrap()).await.unwrap();
-    assert_exit(&run(&["cancel", second]).await, 0, "the program may be quicker");
-    system.stack().store().report(second.parse().unwrap(), None, None, chrono::Utc::now()).await.unwrap();
+    assert_exit(&run(&["cancel", second]).await, 0, "which takes some 15 seconds; the program may be quicker");
+    let message = "day 1\nstatus     done\u{1b}[2J";
+    system.stack().store().report(second.parse().unwrap(), None, Some(message), chrono::Utc::now()).await.unwrap();
+    assert_exit(&run(&["status", second]).await, 0, r"message    day 1\nstatus     done\u{1b}[2J");
     assert_exit(&run(&["cancel", second]).await, 3, "not-cancelable");
 
     let _agent = system.start_agent();
@@ -244,11 +267,16 @@ async fn the_client_fetches_results_of_any_size_and_makes_csv_of_them() {
     let uuid = done(large.clone()).await;
     assert!(run(&["result", &uuid]).await.stdout == large.as_bytes(), "it follows the link");
     assert_exit(&run(&["result", &uuid, "--csv"]).await, 2, "cannot become CSV");
+    for both in [["result", &uuid, "--csv", "--json"], ["--json", "result", &uuid, "--csv"]] {
+        assert_exit(&run(&both).await, 2, "'--csv' cannot be used with '--json'");
+    }
 
     let uuid =
         done(r#"{"soc_percent": 1, "samples": [{"time_s": 0, "note": "a,b"}, {"time_s": 1.50}]}"#.to_owned()).await;
     assert_eq!(text(&run(&["result", &uuid, "--csv"]).await.stdout), "time_s,note\n0,\"a,b\"\n1.50,\n");
     assert_exit(&run(&["result", &uuid, "--csv", "-o", "result.csv"]).await, 0, "written to result.csv");
+    let empty = done("[]".to_owned()).await;
+    assert_eq!(run(&["result", &empty, "--csv"]).await.stdout, b"");
     assert_eq!(fs::read_to_string(system.path("result.csv")).unwrap(), "time_s,note\n0,\"a,b\"\n1.50,\n");
 }
 

@@ -24,25 +24,35 @@ pub(crate) fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     document.split(&opening).skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect()
 }
 
-/// Runs the document's script once for each of two jobs, one of which fails.
-async fn takes_its_turns(language: &str, interpreter: &str, can_fail: bool) {
+/// A program that fails and says why as badly as it can: with quotes, lines and bytes that are no text; or not at all.
+const BAD_PROGRAM: &str = r#"
+import json, sys
+if json.load(open(sys.argv[1], encoding="utf-8"))["input"]["says_why"]:
+    sys.stderr.buffer.write(b'a "quoted" \\1 & $reason\n/ \xff\nof two lines\n')
+sys.exit(3)
+"#;
+
+/// Runs the document's script once for each of two jobs, one of which fails; then for two more that fail badly.
+async fn takes_its_turns(language: &str, interpreter: &str) {
     let system = System::start().await;
     let _agent = system.start_agent();
     let [script] = blocks(SHARED_DIRECTORY, language)[..] else { panic!("the document has one {language} script") };
-    let program = system.path("record.py").display().to_string();
-    let script =
-        script.replace("/shared/bcrlapi", &system.shared("").display().to_string()).replace("main.py", &program);
-    fs::write(system.path("turn"), script).unwrap();
-    let turn = || {
-        let run = Command::new(interpreter).arg(system.path("turn")).output().unwrap();
+    let script = script.replace("/shared/bcrlapi", &system.shared("").display().to_string());
+    fs::write(system.path("bad.py"), BAD_PROGRAM).unwrap();
+    fs::write(system.path("turn"), script.replace("main.py", "record.py")).unwrap();
+    fs::write(system.path("bad-turn"), script.replace("main.py", "bad.py")).unwrap();
+    // As from the crontab that the document shows.
+    let run = |script: &str| {
+        let run = Command::new(interpreter).arg(script).current_dir(system.path("")).output().unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     };
+    let turn = || run("turn");
     until("the queue", async || system.queue()).await.unwrap();
     turn();
     assert!(system.runs().is_empty(), "where nothing waits, nothing is done");
 
     let good = system.submit("mock", &json!({"payload": "by the book"})).await;
-    let bad = system.submit("mock", &json!({"fail_rate": i32::from(can_fail)})).await;
+    let bad = system.submit("mock", &json!({"fail_rate": 1})).await;
     until("both entries", async || system.queue().filter(|queue| queue.entries().len() == 2)).await.unwrap();
     turn();
     turn();
@@ -51,17 +61,28 @@ async fn takes_its_turns(language: &str, interpreter: &str, can_fail: bool) {
     let result: Value = serde_json::from_slice(&system.result(good.uuid).await).unwrap();
     assert_eq!(result["payload"], "by the book");
     let bad = system.reached(bad.uuid, Status::Done).await;
-    assert_eq!((bad.has_succeeded(), bad.error.as_deref()), (!can_fail, can_fail.then_some("see the log")));
+    assert_eq!(bad.outcome.as_deref(), Some("failed"));
+    assert!(bad.error.unwrap().contains("the mock failed, as it was asked to"));
+
+    for (says_why, reasons) in [(true, ["quoted", "of two lines"]), (false, ["exit code 3"; 2])] {
+        let job = system.submit("mock", &json!({"says_why": says_why})).await;
+        system.entry(job.uuid).await;
+        run("bad-turn");
+        let job = system.reached(job.uuid, Status::Done).await;
+        let error = job.error.unwrap();
+        assert_eq!(job.outcome.as_deref(), Some("failed"));
+        assert!(reasons.into_iter().all(|reason| error.contains(reason)), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_of_the_shared_directory_serves_the_queue() {
-    takes_its_turns("python", "python3", true).await;
+    takes_its_turns("python", "python3").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_shell_of_the_shared_directory_serves_the_queue() {
-    takes_its_turns("sh", "sh", false).await;
+    takes_its_turns("sh", "sh").await;
 }
 
 #[test]
@@ -162,9 +183,10 @@ fn the_http_api_explains_every_kind_of_problem_and_no_other() {
 fn the_examples_of_the_http_api_are_those_of_the_document() {
     let document: Value = serde_norway::from_str(include_str!("../infra/openapi.yaml")).unwrap();
     let example = |name: &str| document["components"]["examples"][name]["value"].clone();
-    let [job, policy, problem] = blocks(HTTP_API, "json")[..] else { panic!("the document shows three") };
+    let [job, policy, lab, problem] = blocks(HTTP_API, "json")[..] else { panic!("the document shows four") };
     let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-    assert_eq!([parsed(job), parsed(problem)], [example("DoneJob"), example("NoSuchJob")]);
+    let expected = ["DoneJob", "OnlineLab", "NoSuchJob"].map(example);
+    assert_eq!([job, lab, problem].map(parsed), expected);
     let resources = parsed(policy)["Statement"][0]["Resource"].clone();
     let paths = resources.as_array().unwrap().iter().map(|arn| arn.as_str().unwrap().split_once("/prod/").unwrap().1);
     let is_allowed = |route: Route| {

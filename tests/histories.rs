@@ -149,8 +149,9 @@ impl History {
         match (self.random.u8(..20), processing) {
             (4..7, _) if has_pending => self.claim(),
             (7..9, Some(id)) => self.report(id),
-            (9..14, Some(id)) => self.finish(id),
+            (9..13, Some(id)) => self.finish(id),
             (14, _) if has_pending => self.claim_in_a_file_held_open(),
+            (13, _) if has_pending => self.claim_in_a_file_held_open_across_a_withdrawal(),
             (15, _) => self.write_half_a_file_for_a_while(),
             (16, _) => self.lose_the_queue(),
             (17, _) => self.let_a_day_pass(),
@@ -205,8 +206,7 @@ impl History {
             self.submit();
         }
         let Some(id) = self.choose(|job| job.state == State::Pending) else { return };
-        let canceled = self.cloud.block_on(self.system.stack().store().cancel(id, now())).unwrap().unwrap();
-        self.note(format!("cancel {id}: {:?}, {}", canceled.state, canceled.cancel_requested));
+        self.ask_back(id);
         let is_claimed = self.random.bool() && self.has_entry(id);
         if is_claimed {
             self.note(format!("claim {id} in the same moment"));
@@ -215,12 +215,23 @@ impl History {
         } else {
             self.settle();
             assert!(!self.has_entry(id), "{id} is withdrawn");
-            // An agent that is started anew waits anew.
-            advance(TimeDelta::seconds(16));
-            self.settle();
-            self.job(id).state = State::Done(Outcome::Canceled);
-            self.order.retain(|other| *other != id);
+            self.wait_for_cancel(id);
         }
+    }
+
+    fn ask_back(&mut self, id: JobId) {
+        let asked_back = self.cloud.block_on(self.system.stack().store().cancel(id, now())).unwrap().unwrap();
+        self.note(format!("cancel {id}: {:?}, {}", asked_back.state, asked_back.cancel_requested));
+    }
+
+    /// Until a job that is out of the queue counts as canceled.
+    fn wait_for_cancel(&mut self, id: JobId) {
+        self.settle();
+        // An agent that is started anew waits anew.
+        advance(TimeDelta::seconds(16));
+        self.settle();
+        self.job(id).state = State::Done(Outcome::Canceled);
+        self.order.retain(|other| *other != id);
     }
 
     fn has_entry(&self, id: JobId) -> bool {

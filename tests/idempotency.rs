@@ -1,21 +1,16 @@
 //! The same submit twice is one job: idempotency keys, digests, and the queue's limit.
 
 use std::collections::BTreeSet;
-use std::str;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use bcrlapi::{Client, Signer};
 use bcrlapi_api::content_digest;
 use bcrlapi_cloud::{JobStore, KeyedSubmit, LocalEndpoints};
 use bcrlapi_domain::{IdempotencyKey, Job, JobId, Owner, Status};
 use bcrlapi_local::{REGION, Settings};
-use bcrlapi_tests::{DYNAMODB_URL, Reply, Request, S3_URL, System, payload};
+use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, Reply, Request, S3_URL, System, payload};
 use chrono::Utc;
 use futures::future::join_all;
 use http::Method;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
 const MOCK: &str = "/v1/apis/mock/jobs";
@@ -121,51 +116,13 @@ async fn a_submit_whose_answer_was_lost_is_the_same_submit_and_a_loser_leaves_no
 const CONFLICT: &str = r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
     "Message": "Transaction cancelled", "CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "None"}]}"#;
 
-/// A proxy that answers its first connections with a conflict, as many as there are left. Gives its URL.
-async fn proxy_with_conflicts(upstream_url: &str, left: Arc<AtomicU32>) -> String {
-    let upstream = upstream_url.trim_start_matches("http://").to_owned();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            if left.load(Ordering::SeqCst) > 0 {
-                read_request(&mut client).await;
-                left.fetch_sub(1, Ordering::SeqCst);
-                let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-amz-json-1.0\r\nconnection: close";
-                let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{CONFLICT}", CONFLICT.len());
-                client.write_all(answer.as_bytes()).await.unwrap();
-            } else {
-                let mut upstream = TcpStream::connect(&upstream).await.unwrap();
-                tokio::spawn(async move { copy_bidirectional(&mut client, &mut upstream).await });
-            }
-        }
-    });
-    url
-}
-
-/// Reads one whole request, which must be a transaction.
-async fn read_request(client: &mut TcpStream) {
-    let mut request = String::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let length = client.read(&mut chunk).await.unwrap();
-        assert_ne!(length, 0, "the request is cut off: {request}");
-        request += str::from_utf8(&chunk[..length]).unwrap();
-        let Some((head, body)) = request.split_once("\r\n\r\n") else { continue };
-        assert!(head.contains("TransactWriteItems"), "{head}");
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-        if body.len() == length.parse::<usize>().unwrap() {
-            return;
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_submit_that_meets_another_is_tried_again() {
     let system = System::start().await;
-    let conflicts = Arc::new(AtomicU32::new(3));
+    let dynamodb = Faults::start(&system.environment(DYNAMODB_URL)).await;
+    dynamodb.first(3, Fate::Answer(400, CONFLICT));
     let endpoints = LocalEndpoints {
-        dynamodb_url: proxy_with_conflicts(&system.environment(DYNAMODB_URL), Arc::clone(&conflicts)).await,
+        dynamodb_url: dynamodb.url().to_owned(),
         s3_url: system.environment(S3_URL),
         region: REGION.to_owned(),
         access_key_id: system.alice().access_key_id.clone(),
@@ -175,42 +132,18 @@ async fn a_submit_that_meets_another_is_tried_again() {
     let store = JobStore::at_endpoints(&endpoints, &table, &bucket).await;
     let (job, key) = (job(), "k".parse().unwrap());
     assert_eq!(store.submit_keyed(&job, "{}".into(), &key, Utc::now()).await.unwrap(), None);
-    assert_eq!(conflicts.load(Ordering::SeqCst), 0);
+    assert_eq!(dynamodb.requests(), 4, "the transaction and nothing else");
     assert_eq!(jobs_in_the_cloud(&system).await, BTreeSet::from([job.id]));
-}
-
-/// A proxy whose first connection ends as soon as an answer comes. Gives its URL; serves as long as the test runs.
-async fn proxy_that_loses_an_answer(upstream_url: &str) -> String {
-    let upstream = upstream_url.trim_start_matches("http://").to_owned();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        let mut is_first = true;
-        while let Ok((mut client, _)) = listener.accept().await {
-            let mut upstream = TcpStream::connect(&upstream).await.unwrap();
-            if std::mem::take(&mut is_first) {
-                let (mut request, mut to_client) = client.split();
-                let (mut answer, mut upstream) = upstream.split();
-                let mut byte = [0];
-                tokio::select! {
-                    _ = tokio::io::copy(&mut request, &mut upstream) => {}
-                    _ = answer.read(&mut byte) => {}
-                }
-                drop(to_client.shutdown().await);
-            } else {
-                tokio::spawn(async move { copy_bidirectional(&mut client, &mut upstream).await });
-            }
-        }
-    });
-    url
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_whose_answer_was_lost_tries_again_and_has_one_job() {
     let system = System::start().await;
-    let url = proxy_that_loses_an_answer(system.stack().api_url()).await;
-    let client = Client::new(&url, Signer::new(system.alice().credentials(), REGION)).unwrap();
+    let api = Faults::start(system.stack().api_url()).await;
+    api.first(1, Fate::LoseAnswer);
+    let client = Client::new(api.url(), Signer::new(system.alice().credentials(), REGION)).unwrap();
     let job = client.submit(&"mock".parse().unwrap(), b"{}".to_vec()).await.unwrap();
+    assert_eq!(api.requests(), 2);
     assert_eq!(jobs_in_the_cloud(&system).await, BTreeSet::from([job.uuid]));
 }
 

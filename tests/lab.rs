@@ -56,7 +56,8 @@ async fn the_lab_sees_the_files_of_the_specification() {
     let body = "{\"b\" : 1.50,\n\t\"a\":[1e400 ],\"a\": \"電池 \\u96fb\"}";
     let reply = system.request(Method::POST, &System::submit_path("mock"), body).send().await;
     let id: JobId = reply.json()["uuid"].as_str().unwrap().parse().unwrap();
-    let entry = system.entry(id).await.line();
+    let entry = system.entry(id).await;
+    let entry = entry.line();
 
     let date = (id.request_date() + chrono::TimeDelta::hours(9)).format("%Y-%m-%dT%H:%M:%S+09:00");
     let fields = format!(r#"{{"uuid": "{id}", "api": "mock", "status": "pending", "request_date": "{date}"}}"#);

@@ -7,7 +7,7 @@ use bcrlapi_cloud::{Heartbeat, JobFilter, JobStore, LocalEndpoints};
 use bcrlapi_common::Deployment;
 use bcrlapi_domain::{Job, JobId, Owner, OwnerScope, Status};
 use bcrlapi_local::until;
-use bcrlapi_tests::{Reply, System, payload};
+use bcrlapi_tests::{Fate, Faults, Reply, System, payload};
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use futures::{StreamExt, stream};
 use http::Method;
@@ -244,11 +244,21 @@ fn event(system: &System, route: Route, id: JobId) -> lambda_http::Request {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_away_is_said_to_be_away_and_nothing_more() {
+    every_route_is_unavailable("http://127.0.0.1:9").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_throttled_is_said_to_be_away_and_nothing_more() {
+    let throttled = Faults::start("http://127.0.0.1:9").await;
+    throttled.always(Fate::Refuse(400, "ThrottlingException"));
+    every_route_is_unavailable(throttled.url()).await;
+}
+
+async fn every_route_is_unavailable(stores_url: &str) {
     let system = System::start().await;
-    let nowhere = "http://127.0.0.1:9".to_owned();
     let endpoints = LocalEndpoints {
-        dynamodb_url: nowhere.clone(),
-        s3_url: nowhere,
+        dynamodb_url: stores_url.to_owned(),
+        s3_url: stores_url.to_owned(),
         region: "ap-northeast-1".to_owned(),
         access_key_id: "AKIA".to_owned(),
         secret_access_key: "secret".to_owned(),
@@ -272,6 +282,6 @@ async fn a_store_that_is_away_is_said_to_be_away_and_nothing_more() {
             "{route:?}"
         );
         let text = String::from_utf8(reply.body().to_vec()).unwrap();
-        assert!(text.contains("unavailable") && !text.contains("127.0.0.1"), "{text}");
+        assert!(text.contains("unavailable") && !text.contains("127.0.0.1") && !text.contains("hrottl"), "{text}");
     }
 }

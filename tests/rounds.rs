@@ -3,12 +3,13 @@
 //! The normal tests play a few. `BCRLAPI_ROUNDS=500 cargo test -p bcrlapi-tests rounds -- --nocapture` plays that
 //! many of each kind; `BCRLAPI_HISTORY=20000` puts so many done jobs into the queue first. `BCRLAPI_TEST_SEED` repeats.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bcrlapi_api::routes;
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, State, Status};
 use bcrlapi_exchange::promise::{ALWAYS, AT_REST_WITH_TURNS, FROM_STEP_TO_STEP, Facts, WITH_TURNS, broken};
 use bcrlapi_exchange::{Entry, Queue, layout};
@@ -16,9 +17,10 @@ use bcrlapi_tests::{Cut, DYNAMODB_URL, Process, S3_URL, System, cuttable_proxy, 
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use fastrand::Rng;
 use futures::{StreamExt, stream};
+use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 use uuid::{NoContext, Timestamp, Uuid};
 
@@ -27,6 +29,9 @@ use crate::documents::{SHARED_DIRECTORY, blocks};
 const JOBS: usize = 20;
 /// The most kills and cuts of a round; it ends when its jobs are done.
 const BLOWS: usize = 10;
+/// One in how many jobs is canceled, and how long after its submit at most.
+const CANCELS_ONE_IN: u8 = 3;
+const CANCEL_WITHIN_S: f64 = 2.0;
 /// How many rounds are played on one system, one after the other, and how many systems at once.
 const ROUNDS_A_SYSTEM: u64 = 10;
 const PARALLEL_SYSTEMS: usize = 2;
@@ -154,8 +159,8 @@ impl Arena {
         let _ = fs::remove_file(self.system.path("over"));
         let mut agent = Some(self.start_agent());
         let cast = self.start_cast();
-        let jobs = self.submit(&mut random).await;
-        let mut watch = Watch::new(self, &jobs);
+        let (jobs, cancels) = self.submit(&mut random).await;
+        let mut watch = Watch::new(self, &jobs, cancels.keys().copied().collect());
         let (mut kills, mut cuts) = (0, 0);
         while !watch.look().await {
             assert!(started.elapsed() < PATIENCE, "round {number}: not all is done: {:?}", watch.facts);
@@ -178,6 +183,10 @@ impl Arena {
                 cut.mend();
             }
         }
+        let mut answers = BTreeMap::new();
+        for (id, cancel) in cancels {
+            answers.insert(id, cancel.await.unwrap());
+        }
         fs::write(self.system.path("over"), "").unwrap();
         for process in cast {
             if process.is_a("bcrlapi-worker") {
@@ -190,21 +199,35 @@ impl Arena {
             assert!(started.elapsed() < PATIENCE, "round {number} does not come to rest: {trouble}");
             sleep(LOOK_PAUSE).await;
         }
-        let runs = watch.assert_results().await;
-        let took = started.elapsed().as_secs_f64();
-        let cast = self.cast;
-        eprintln!("{cast:?} {number}: seed {seed}, {JOBS} jobs, {runs} runs, {kills} kills, {cuts} cuts, {took:.1} s");
+        let (runs, canceled) = watch.assert_results(&answers).await;
+        let (cast, asked, took) = (self.cast, answers.len(), started.elapsed().as_secs_f64());
+        eprintln!(
+            "{cast:?} {number}: seed {seed}, {JOBS} jobs, {runs} runs, {canceled} of {asked} canceled, {kills} kills, \
+             {cuts} cuts, {took:.1} s"
+        );
     }
 
-    async fn submit(&self, random: &mut Rng) -> Vec<(JobId, String)> {
-        let mut jobs = Vec::new();
+    /// Submits the jobs; and some of their callers think better of it, sooner or later.
+    async fn submit(&self, random: &mut Rng) -> (Vec<(JobId, String)>, BTreeMap<JobId, JoinHandle<u16>>) {
+        let (mut jobs, mut cancels) = (Vec::new(), BTreeMap::new());
         for number in 0..JOBS {
             let payload = format!("job {number}, {}", random.u32(..));
             let input = json!({"seconds": random.f64() * random.f64() * 0.3, "payload": payload});
-            jobs.push((self.system.submit("mock", &input).await.uuid, payload));
+            let id = self.system.submit("mock", &input).await.uuid;
+            if random.u8(..CANCELS_ONE_IN) == 0 {
+                let request = self.system.request(Method::POST, &routes::cancel(id), "");
+                // Early rather than late: most jobs do not wait long.
+                let delay = Duration::from_secs_f64(random.f64() * random.f64() * CANCEL_WITHIN_S);
+                let cancel = async move {
+                    sleep(delay).await;
+                    request.send().await.status.as_u16()
+                };
+                cancels.insert(id, tokio::spawn(cancel));
+            }
+            jobs.push((id, payload));
             sleep(Duration::from_millis(random.u64(0..30))).await;
         }
-        jobs
+        (jobs, cancels)
     }
 }
 
@@ -212,14 +235,16 @@ impl Arena {
 struct Watch<'a> {
     arena: &'a Arena,
     jobs: &'a [(JobId, String)],
+    /// Those that are canceled at some time: they leave the queue, and may come back to its end.
+    unwanted: BTreeSet<JobId>,
     facts: BTreeMap<JobId, Facts>,
-    /// The queue when it was last read.
+    /// The queue when it was last read, without them.
     order: Vec<JobId>,
 }
 
 impl<'a> Watch<'a> {
-    fn new(arena: &'a Arena, jobs: &'a [(JobId, String)]) -> Self {
-        Self { arena, jobs, facts: BTreeMap::new(), order: Vec::new() }
+    fn new(arena: &'a Arena, jobs: &'a [(JobId, String)], unwanted: BTreeSet<JobId>) -> Self {
+        Self { arena, jobs, unwanted, facts: BTreeMap::new(), order: Vec::new() }
     }
 
     /// Looks at everything once, and holds it against the promise; says whether all jobs are done.
@@ -228,7 +253,8 @@ impl<'a> Watch<'a> {
         rules.extend(WITH_TURNS.into_iter().filter(|_| self.arena.cast != Cast::Overlapping));
         let queue = self.arena.system.queue();
         if let Some(queue) = queue.as_ref().filter(|_| self.arena.cast != Cast::Overlapping) {
-            let order: Vec<JobId> = queue.entries().iter().filter_map(Entry::id).collect();
+            let order = queue.entries().iter().filter_map(Entry::id);
+            let order: Vec<JobId> = order.filter(|id| !self.unwanted.contains(id)).collect();
             let stayed: Vec<JobId> = match self.arena.cast {
                 Cast::WithTheLock => self.order.clone(),
                 // A script without the lock may write over a new entry, which then comes again.
@@ -292,9 +318,7 @@ impl<'a> Watch<'a> {
         let Some(queue) = self.arena.system.queue() else { return Err("no queue can be read".to_owned()) };
         for (id, mut facts) in self.see(Some(&queue)).await {
             facts.told = Status::Done;
-            if let Some(rule) =
-                broken(&AT_REST_WITH_TURNS, &facts).or(facts.entry.is_none().then_some("it is in the queue"))
-            {
+            if let Some(rule) = broken(&AT_REST_WITH_TURNS, &facts) {
                 return Err(format!("job {id}: {rule}: {facts:?}"));
             }
         }
@@ -304,21 +328,45 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Every result is what one of the job's own runs has written; counts the runs.
-    async fn assert_results(&self) -> usize {
+    /// Every job has ended as its caller was told, and as the programs' own records say; counts the runs, and the jobs
+    /// that were canceled.
+    async fn assert_results(&self, answers: &BTreeMap<JobId, u16>) -> (usize, usize) {
         let (client, runs) = (self.arena.system.client(), self.runs());
-        let mut count = 0;
+        let (mut count, mut canceled) = (0, 0);
         for (id, payload) in self.jobs {
             let job = client.job(*id).await.unwrap();
+            let (answer, runs) = (answers.get(id), runs.get(id).map_or(&[][..], Vec::as_slice));
+            count += runs.len();
+            if job.outcome.as_deref() == Some("canceled") {
+                canceled += 1;
+                self.assert_canceled(*id, answer, runs).await;
+                continue;
+            }
             assert!(job.has_succeeded(), "job {id}: {:?}", job.error);
+            assert_ne!(answer, Some(&200), "job {id} was canceled at once");
             let result = client.result(*id).await.unwrap();
             let digest = sha256(&result);
-            assert!(runs[id].contains(&digest), "job {id}: no run has written {}", String::from_utf8_lossy(&result));
+            assert!(runs.contains(&digest), "job {id}: no run has written {}", String::from_utf8_lossy(&result));
             let result: Value = serde_json::from_slice(&result).unwrap();
             assert_eq!((&result["uuid"], &result["payload"]), (&json!(id), &json!(payload)));
-            count += runs[id].len();
         }
-        count
+        (count, canceled)
+    }
+
+    /// A job that was canceled has not run and is nowhere in the lab; but scripts that overlap may run one that either of
+    /// them has set back to pending.
+    async fn assert_canceled(&self, id: JobId, answer: Option<&u16>, runs: &[String]) {
+        let system = &self.arena.system;
+        let result = system.request(Method::GET, &routes::result(id), "").send().await;
+        result.assert_problem(422, "job-canceled");
+        match answer {
+            Some(200) => assert!(!system.shared(&layout::request(id)).exists(), "the lab never had job {id}"),
+            Some(202) if self.arena.cast == Cast::Overlapping => return,
+            Some(202) => {}
+            other => panic!("job {id} is canceled, and its caller was told {other:?}"),
+        }
+        assert!(runs.is_empty(), "job {id} was canceled and has run");
+        assert!(system.queue().unwrap().entry(id).is_none(), "job {id} was canceled and is in the queue");
     }
 }
 

@@ -29,6 +29,8 @@ def main(api, input_file, result_file):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: with_boto3.py API INPUT_FILE RESULT_FILE")
     try:
         main(*sys.argv[1:])
     except (BotoCoreError, ClientError) as error:

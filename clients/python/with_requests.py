@@ -12,20 +12,22 @@ import uuid
 import requests
 from requests_aws4auth import AWS4Auth
 
-URL = os.environ["BCRLAPI_URL"]
-AUTH = AWS4Auth(
-    os.environ["AWS_ACCESS_KEY_ID"],
-    os.environ["AWS_SECRET_ACCESS_KEY"],
-    os.environ["AWS_REGION"],
-    "execute-api",
-    session_token=os.environ.get("AWS_SESSION_TOKEN"),
-)
 PASSING = {429, 502, 503, 504}
 TRIES_MAX = 10
 TIMEOUT_S = 30
 WAIT_MAX_S = 3600
 # Where an answer does not say when to come back, or there is none.
 RETRY_AFTER_S = 5
+
+
+def setting(name):
+    return os.environ.get(name) or sys.exit(f"{name} is not set")
+
+
+def signature():
+    keys = setting("AWS_ACCESS_KEY_ID"), setting("AWS_SECRET_ACCESS_KEY")
+    token = os.environ.get("AWS_SESSION_TOKEN")
+    return AWS4Auth(*keys, setting("AWS_REGION"), "execute-api", session_token=token)
 
 
 def retry_after_s(answer):
@@ -36,7 +38,8 @@ def call(method, path, **request):
     """Every try is signed anew, because a signature is good for five minutes."""
     for _ in range(TRIES_MAX):
         try:
-            answer = requests.request(method, URL + path, auth=AUTH, timeout=TIMEOUT_S, **request)
+            url = setting("BCRLAPI_URL") + path
+            answer = requests.request(method, url, auth=signature(), timeout=TIMEOUT_S, **request)
         except (requests.ConnectionError, requests.Timeout) as error:
             reason = error
             time.sleep(RETRY_AFTER_S)
@@ -71,4 +74,6 @@ def main(api, input_file, result_file):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: with_requests.py API INPUT_FILE RESULT_FILE")
     main(*sys.argv[1:])

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Runs an example through a connection on which everything goes wrong once: it still makes one job, and has its result.
+A mistake it does not repeat; without arguments it says how it is used.
 
     through_faults.py EXAMPLE
 
@@ -39,7 +40,7 @@ class Faults(http.server.BaseHTTPRequestHandler):
         api.request(self.command, self.path, body, dict(self.headers))
         answered = api.getresponse()
         answer = answered.read()
-        if self.command == "POST":
+        if self.command == "POST" and answered.status == 202:
             self.submitted.append(json.loads(answer)["uuid"])
             if tries == 3:
                 self.close_connection = True
@@ -59,7 +60,21 @@ class Faults(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def check_usage(example):
+    ran = subprocess.run([example], stderr=subprocess.PIPE, text=True)
+    assert ran.returncode != 0 and ran.stderr.startswith("usage: "), ran
+
+
+def check_mistake(example, environment, request, result):
+    ran = subprocess.run([example, "nothing", request, result], env=environment, stderr=subprocess.PIPE, text=True)
+    assert ran.returncode == 1 and "no api is called" in ran.stderr and "Traceback" not in ran.stderr, ran
+    tries = Faults.tries["POST", "/v1/apis/nothing/jobs"]
+    assert tries == 3, f"503, 429 and 404 are three tries, not {tries}"
+    assert not result.exists(), "there is no result"
+
+
 def main(example):
+    check_usage(example)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Faults)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
@@ -67,6 +82,7 @@ def main(example):
     with tempfile.TemporaryDirectory() as directory:
         request, result = pathlib.Path(directory) / "request.json", pathlib.Path(directory) / "result.json"
         request.write_text('{"payload": "over a bad line"}', encoding="utf-8")
+        check_mistake(example, environment, request, result)
         subprocess.run([example, "mock", request, result], env=environment, check=True)
         assert len(Faults.submitted) == 2, f"the API saw {len(Faults.submitted)} submits, not 2"
         assert len(set(Faults.submitted)) == 1, f"they are jobs of their own: {Faults.submitted}"

@@ -52,11 +52,13 @@ def main(shared):
     if uuid is None:
         return
     request, response = shared / "request" / f"{uuid}.json", shared / "response" / f"{uuid}.json"
-    run = subprocess.run([sys.executable, MAIN, request, response], stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, MAIN, request, response]
+    run = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace")
     if run.returncode == 0:
         finish(status_file, uuid, status="done")
     else:
-        finish(status_file, uuid, status="done", outcome="failed", error=run.stderr[-ERROR_CHARS:])
+        error = run.stderr[-ERROR_CHARS:] or f"exit code {run.returncode}"
+        finish(status_file, uuid, status="done", outcome="failed", error=error)
 
 
 if __name__ == "__main__":

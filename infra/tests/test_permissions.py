@@ -3,7 +3,7 @@
 import re
 import unittest
 
-from stack import ARNS, ROOT, Stack, source
+from stack import ACCOUNT, ARNS, ROOT, Stack, source
 
 TABLE, BUCKET = ARNS["Table"], ARNS["Bucket"]
 INBOX, OWNER = f"{TABLE}/index/inbox", f"{TABLE}/index/owner"
@@ -228,6 +228,24 @@ class Permissions(unittest.TestCase):
                 "Action": "sts:AssumeRole",
             }
             self.assertEqual(trust, [lambda_alone])
+
+    def test_the_agents_certificate_alone_takes_its_role_which_has_its_policy_alone(self):
+        policy = f"arn:aws:iam::{ACCOUNT}:policy/agent"
+        stack = Stack("infra/lab/roles-anywhere.yaml", CaCertificate="PEM", AgentPolicyArn=policy)
+        role = stack.resources["Role"]["Properties"]
+        self.assertEqual(role["ManagedPolicyArns"], [policy])
+        self.assertNotIn("Policies", role)
+        (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+        self.assertEqual(trust["Principal"], {"Service": "rolesanywhere.amazonaws.com"})
+        self.assertEqual(
+            trust["Condition"],
+            {
+                "StringEquals": {"aws:PrincipalTag/x509Subject/CN": "bcrlapi-agent"},
+                "ArnEquals": {"aws:SourceArn": "TrustAnchor.TrustAnchorArn"},
+            },
+        )
+        (profile,) = stack.of_type("AWS::RolesAnywhere::Profile").values()
+        self.assertEqual(profile["RoleArns"], ["arn:Role"])
 
     def test_a_client_of_one_api_may_submit_to_no_other(self):
         stack = Stack("infra/client-policy.yaml", Api="soc", ApiArn=API)

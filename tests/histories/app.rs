@@ -122,10 +122,38 @@ impl History {
         } else {
             self.settle();
         }
-        set(&mut queue, id, &json!({"status": "processing"}));
+        self.write_claim_to(&mut held, &mut queue, id);
+    }
+
+    /// What the agent withdraws meanwhile is in the queue that was read: the script may want that very job, which then
+    /// runs, or another one, and then it stays withdrawn.
+    pub(super) fn claim_in_a_file_held_open_across_a_withdrawal(&mut self) {
+        let Some(id) = self.first_pending() else { return };
+        let mut queue = self.read_queue();
+        let mut held = File::options().write(true).open(self.system.shared(layout::STATUS)).unwrap();
+        let unwanted = self.choose(|job| job.state == State::Pending).unwrap();
+        self.ask_back(unwanted);
+        self.note(format!("claim {id} in a file that was opened before {unwanted} was withdrawn"));
+        if self.random.bool() {
+            self.interrupted_round();
+        }
+        self.settle();
+        assert!(!self.has_entry(unwanted), "{unwanted} is withdrawn");
+        self.write_claim_to(&mut held, &mut queue, id);
+        if id == unwanted {
+            // It comes in anew.
+            self.order.retain(|other| *other != id);
+            self.order.push(id);
+        } else {
+            self.wait_for_cancel(unwanted);
+        }
+    }
+
+    fn write_claim_to(&mut self, held: &mut File, queue: &mut Value, id: JobId) {
+        set(queue, id, &json!({"status": "processing"}));
         held.set_len(0).unwrap();
         held.rewind().unwrap();
-        held.write_all(&self.in_some_style(&queue)).unwrap();
+        held.write_all(&self.in_some_style(queue)).unwrap();
         let job = self.job(id);
         job.state = State::Processing;
         job.entry.insert("status".to_owned(), json!("processing"));

@@ -41,10 +41,20 @@ impl Document {
         self.0.pointer(pointer).unwrap_or_else(|| panic!("{reference} leads nowhere"))
     }
 
-    /// What is wrong with a value by a schema of the document; nothing where it fits.
+    /// What is wrong with a value of ours by a schema of the document; nothing where it fits. The document leaves room
+    /// for what a later version adds; what this version says has to be in it.
     pub fn errors(&self, schema: &Value, value: &Value) -> Vec<String> {
-        let mut whole = draft4(schema);
-        whole["components"] = json!({"schemas": draft4(&self.0["components"]["schemas"])});
+        self.errors_with(schema, value, strict)
+    }
+
+    /// What is wrong with a value for a client that goes by the document as it is.
+    pub fn client_errors(&self, schema: &Value, value: &Value) -> Vec<String> {
+        self.errors_with(schema, value, |_| ())
+    }
+
+    fn errors_with(&self, schema: &Value, value: &Value, change: fn(&mut Map<String, Value>)) -> Vec<String> {
+        let mut whole = draft4(schema, change);
+        whole["components"] = json!({"schemas": draft4(&self.0["components"]["schemas"], change)});
         let options = jsonschema::options().with_draft(Draft::Draft4).should_validate_formats(true);
         let validator = options.build(&whole).unwrap_or_else(|error| panic!("{error} in {schema}"));
         validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
@@ -104,19 +114,34 @@ impl Document {
     }
 }
 
-/// A schema of `OpenAPI` 3.0 as JSON Schema writes it: the two differ in how null is allowed.
-fn draft4(schema: &Value) -> Value {
+/// A schema of `OpenAPI` 3.0 as JSON Schema writes it: the two differ in how null is allowed. `change` is given each part
+/// first.
+fn draft4(schema: &Value, change: fn(&mut Map<String, Value>)) -> Value {
     match schema {
         Value::Object(members) => {
             let mut converted: Map<_, _> =
-                members.iter().map(|(name, member)| (name.clone(), draft4(member))).collect();
+                members.iter().map(|(name, member)| (name.clone(), draft4(member, change))).collect();
+            change(&mut converted);
             if converted.remove("nullable") == Some(Value::Bool(true)) {
                 converted["type"] = json!([converted["type"], "null"]);
+                if let Some(words) = converted.get_mut("enum").and_then(Value::as_array_mut) {
+                    words.push(Value::Null);
+                }
             }
             Value::Object(converted)
         }
-        Value::Array(items) => items.iter().map(draft4).collect(),
+        Value::Array(items) => items.iter().map(|item| draft4(item, change)).collect(),
         other => other.clone(),
+    }
+}
+
+/// Without the room for later versions: no other words, no other fields. `.ci/strict.py` does the same.
+fn strict(schema: &mut Map<String, Value>) {
+    if let Some(words) = schema.remove("x-extensible-enum") {
+        schema.insert("enum".to_owned(), words);
+    }
+    if schema.contains_key("properties") {
+        schema.entry("additionalProperties").or_insert(Value::Bool(false));
     }
 }
 

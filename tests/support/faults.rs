@@ -32,9 +32,11 @@ pub enum Fate {
     CutAnswer,
     /// The store refuses with a status of HTTP and a code of AWS.
     Refuse(u16, &'static str),
+    /// DynamoDB answers with this status of HTTP and this body, and does nothing.
+    Answer(u16, &'static str),
 }
 
-/// A proxy on loopback, between the agent and one of the stores, that decides over each request's fate.
+/// A proxy on loopback, between somebody and a server of the stack, that decides over each request's fate.
 #[derive(Clone, Debug)]
 pub struct Faults {
     url: String,
@@ -52,8 +54,11 @@ struct Inner {
 #[derive(Debug)]
 enum Mode {
     Always(Fate),
+    First(u32, Fate),
     Sometimes(Rng, Vec<Fate>),
 }
+
+const JSON_OF_DYNAMODB: &str = "application/x-amz-json-1.0";
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -91,6 +96,11 @@ impl Faults {
         self.set(Mode::Always(fate));
     }
 
+    /// The next so many requests have this fate; after them everything passes.
+    pub fn first(&self, requests: u32, fate: Fate) {
+        self.set(Mode::First(requests, fate));
+    }
+
     /// From now on every other request, on average, has one of these fates.
     pub fn sometimes(&self, seed: u64, fates: &[Fate]) {
         self.set(Mode::Sometimes(Rng::with_seed(seed), fates.to_vec()));
@@ -110,6 +120,11 @@ impl Inner {
     fn next_fate(&self) -> Fate {
         match &mut *self.mode.lock().expect("nobody panics while choosing") {
             Mode::Always(fate) => *fate,
+            Mode::First(0, _) => Fate::Pass,
+            Mode::First(left, fate) => {
+                *left -= 1;
+                *fate
+            }
             Mode::Sometimes(random, fates) => {
                 if random.bool() {
                     fates[random.usize(..fates.len())]
@@ -135,9 +150,12 @@ impl Inner {
             Fate::CutAnswer => self.forward(request).await.map(|answer| answer.map(|bytes| half(&bytes))),
             Fate::Refuse(status, code) => {
                 let is_dynamodb = request.headers().contains_key("x-amz-target");
-                // To the end of the body first: a client that is still sending would see a broken connection.
-                let _ = request.into_body().collect().await;
+                read_to_end(request).await;
                 Ok(if is_dynamodb { refusal_of_dynamodb(status, code) } else { refusal_of_s3(status, code) })
+            }
+            Fate::Answer(status, body) => {
+                read_to_end(request).await;
+                Ok(answer(status, JSON_OF_DYNAMODB, body))
             }
         }
     }
@@ -158,6 +176,11 @@ impl Inner {
     }
 }
 
+/// A client that is still sending would see a broken connection.
+async fn read_to_end(request: Request<Incoming>) {
+    let _ = request.into_body().collect().await;
+}
+
 fn whole(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never: Infallible| match never {}).boxed()
 }
@@ -169,17 +192,18 @@ fn half(bytes: &Bytes) -> Body {
 
 fn refusal_of_dynamodb(status: u16, code: &str) -> Response<Body> {
     let json = format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"as the test wants it"}}"#);
-    refusal(status, "application/x-amz-json-1.0", json)
+    answer(status, JSON_OF_DYNAMODB, json)
 }
 
 fn refusal_of_s3(status: u16, code: &str) -> Response<Body> {
     let xml =
         format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as the test wants it</Message></Error>");
-    refusal(status, "application/xml", xml)
+    answer(status, "application/xml", xml)
 }
 
-fn refusal(status: u16, content_type: &str, body: String) -> Response<Body> {
+fn answer(status: u16, content_type: &str, body: impl Into<Bytes>) -> Response<Body> {
+    let body = body.into();
     let response = Response::builder().status(StatusCode::from_u16(status).expect("a status of HTTP"));
     let response = response.header(CONTENT_TYPE, content_type).header(CONTENT_LENGTH, body.len());
-    response.body(whole(body.into())).expect("it is well-formed")
+    response.body(whole(body)).expect("it is well-formed")
 }

@@ -2,16 +2,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bcrlapi_domain::{ApiName, IdempotencyKey, JobId, Status};
-use clap::{Parser, Subcommand};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 const EXAMPLE: &str = "Example:
   export BCRLAPI_URL=https://a1b2c3.execute-api.ap-northeast-1.amazonaws.com/prod
   bcrlapi submit soc --input request.json --wait
+  source <(bcrlapi completions bash)
 
 Exit codes:
   0  ok
-  1  the job failed
+  1  the job did not succeed
   2  wrong usage, no credentials, or a file that cannot be read or written
   3  the API refused
   4  the API could not be reached
@@ -26,7 +29,7 @@ pub(crate) struct Args {
     /// The API's URL, stage included (output of the deployment).
     #[arg(long, env = "BCRLAPI_URL", global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// Print what the API answers, as JSON.
+    /// Print what the API answers, as JSON. A submit that waits prints the result, or the job where there is none.
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -45,7 +48,7 @@ pub(crate) enum Command {
         /// Wait for the job's end and print its result.
         #[arg(long)]
         wait: bool,
-        /// How long to wait, such as 10m; without it, to the job's end.
+        /// How long to wait, such as 10m, or 0s to ask once; without it, to the job's end.
         #[arg(long, requires = "wait", value_name = "TIME", value_parser = humantime::parse_duration)]
         timeout: Option<Duration>,
         /// A name of your own for this submit: the same submit under the same name is one job. Without it, one is made
@@ -62,7 +65,7 @@ pub(crate) enum Command {
     Wait {
         /// The job.
         uuid: JobId,
-        /// How long to wait, such as 10m; without it, to the job's end.
+        /// How long to wait, such as 10m, or 0s to ask once; without it, to the job's end.
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         timeout: Option<Duration>,
     },
@@ -71,14 +74,14 @@ pub(crate) enum Command {
         /// Only those for this api.
         #[arg(long)]
         api: Option<ApiName>,
-        /// Only those in this status: pending, processing or done.
-        #[arg(long)]
+        /// Only those in this status.
+        #[arg(long, value_parser = status_words())]
         status: Option<Status>,
         /// The most jobs to list.
-        #[arg(long, default_value_t = 20, value_name = "N")]
+        #[arg(long, default_value_t = 20, value_name = "N", value_parser = at_least_one)]
         limit: usize,
     },
-    /// Take a job back. One that waits in the lab is asked back; one that runs cannot be.
+    /// Take a job back. One that waits in the lab is asked back, which takes some 15 seconds; one that runs cannot be.
     Cancel {
         /// The job.
         uuid: JobId,
@@ -92,13 +95,36 @@ pub(crate) enum Command {
         /// Write it to this file instead of standard output.
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// Make CSV of it: of a list of objects, or of the one such list in an object.
+        /// Make CSV of it: of a list of objects, or of the one such list in an object. Text that a spreadsheet would take
+        /// for a formula gets a ' in front.
         #[arg(long)]
         csv: bool,
     },
-    /// Print a script that completes this command's words in a shell.
+    /// Print a script that completes this command's words in a shell: source <(bcrlapi completions bash)
     Completions {
         /// The shell.
         shell: Shell,
     },
+}
+
+impl Args {
+    /// Reads the command line; ends the process with a message where it is wrong.
+    pub(crate) fn read() -> Self {
+        let args = Self::parse();
+        // `--json` may stand before the command and `--csv` after it, where clap's own rule does not see both.
+        if args.json && matches!(args.command, Command::Result { csv: true, .. }) {
+            let detail = "the argument '--csv' cannot be used with '--json'";
+            Self::command().error(ErrorKind::ArgumentConflict, detail).exit();
+        }
+        args
+    }
+}
+
+fn status_words() -> impl TypedValueParser<Value = Status> {
+    PossibleValuesParser::new(Status::ALL.map(Status::as_str))
+        .map(|word| word.parse().expect("the words are those of the statuses"))
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "expected is a number from 1 on".to_owned())
 }

@@ -4,7 +4,7 @@ use bcrlapi_api::{JobList, JobResource, LabState, ProblemBody, ResultLink, route
 use bcrlapi_domain::{ApiName, IdempotencyKey, JobId, Status};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Builder;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -38,6 +38,15 @@ pub struct Client {
     signer: Signer,
 }
 
+/// What came of a submit.
+#[derive(Clone, Debug)]
+pub struct Submitted {
+    /// The job.
+    pub job: JobResource,
+    /// Whether it is that of an earlier submit under the same key.
+    pub is_replayed: bool,
+}
+
 /// Which jobs are listed; all where nothing is said.
 #[derive(Clone, Debug, Default)]
 pub struct ListQuery {
@@ -61,8 +70,12 @@ impl Client {
 
     /// Submits a job, under a key of its own, so that one that is tried again is one job.
     pub async fn submit(&self, api: &ApiName, input: Vec<u8>) -> Result<JobResource, ClientError> {
-        let key = Uuid::new_v4().to_string().parse().expect("a uuid is a key");
-        self.submit_keyed(api, input, &key).await
+        Ok(self.submit_keyed(api, input, &Self::new_key()).await?.job)
+    }
+
+    /// A key that nobody has used.
+    pub fn new_key() -> IdempotencyKey {
+        Uuid::new_v4().to_string().parse().expect("a uuid is a key")
     }
 
     /// Submits a job under the caller's key; the same submit under the same key is one job. Failures that may pass are
@@ -72,7 +85,7 @@ impl Client {
         api: &ApiName,
         input: Vec<u8>,
         key: &IdempotencyKey,
-    ) -> Result<JobResource, ClientError> {
+    ) -> Result<Submitted, ClientError> {
         let key = HeaderValue::from_str(key.as_str()).expect("a key is visible ASCII");
         let mut pause = SUBMIT_PAUSE_MIN;
         let mut tries_left = SUBMIT_TRIES;
@@ -84,7 +97,11 @@ impl Client {
                     tokio::time::sleep(pause.max(asked_pause(&error))).await;
                     pause *= 2;
                 }
-                answer => return parse(&answer?),
+                answer => {
+                    let answer = answer?;
+                    let is_replayed = answer.headers().contains_key(routes::IDEMPOTENCY_REPLAYED);
+                    return Ok(Submitted { job: parse(answer.body())?, is_replayed });
+                }
             }
         }
     }
@@ -106,7 +123,7 @@ impl Client {
 
     /// Takes a job back; one that waits in the lab is asked back, and the program may be quicker.
     pub async fn cancel(&self, id: JobId) -> Result<JobResource, ClientError> {
-        parse(&self.send(http::Request::post(routes::cancel(id)), Vec::new()).await?)
+        parse(self.send(http::Request::post(routes::cancel(id)), Vec::new()).await?.body())
     }
 
     /// Asks how the lab is.
@@ -157,11 +174,11 @@ impl Client {
     }
 
     async fn get(&self, path: &str) -> Result<Vec<u8>, ClientError> {
-        self.send(http::Request::get(path), Vec::new()).await
+        Ok(self.send(http::Request::get(path), Vec::new()).await?.into_body())
     }
 
     /// Sends a request whose URI is a path of the API.
-    async fn send(&self, request: Builder, body: Vec<u8>) -> Result<Vec<u8>, ClientError> {
+    async fn send(&self, request: Builder, body: Vec<u8>) -> Result<Response<Vec<u8>>, ClientError> {
         let url = format!("{}{}", self.base_url, request.uri_ref().map(ToString::to_string).unwrap_or_default());
         let mut request = request.uri(&url);
         if !body.is_empty() {
@@ -169,14 +186,21 @@ impl Client {
         }
         let mut request = request.body(body).map_err(|_| ClientError::BadUrl(url))?;
         self.signer.sign(&mut request).await?;
+        let unreachable = |error| unreachable(error, REQUEST_TIMEOUT);
         let response = self.http.execute(request.try_into().map_err(unreachable)?).await.map_err(unreachable)?;
-        let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.map_err(unreachable)?;
-        if status.is_success() { Ok(body.into()) } else { Err(refused(status, retry_after, &body)) }
+        if !status.is_success() {
+            return Err(refused(status, retry_after(&headers), &body));
+        }
+        let mut answer = Response::new(body.into());
+        *answer.headers_mut() = headers;
+        Ok(answer)
     }
 
     /// Follows a link, which must not be signed again.
     async fn follow(&self, link: &ResultLink) -> Result<Vec<u8>, ClientError> {
+        let unreachable = |error| unreachable(error, DOWNLOAD_TIMEOUT);
         let response = self.http.get(&link.url).timeout(DOWNLOAD_TIMEOUT).send().await.map_err(unreachable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unreachable)?;
@@ -188,8 +212,12 @@ impl Client {
     }
 }
 
-fn unreachable(error: reqwest::Error) -> ClientError {
-    ClientError::Unreachable(chain(&error.without_url()))
+fn unreachable(error: reqwest::Error, limit: Duration) -> ClientError {
+    ClientError::Unreachable(if error.is_timeout() {
+        format!("no whole answer within {} s; check the URL and the network", limit.as_secs())
+    } else {
+        chain(&error.without_url())
+    })
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
@@ -244,7 +272,21 @@ fn may_pass(error: &ClientError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::check_url;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_come_is_told_as_such() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let impatient = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(1)).build().unwrap();
+        let error = unreachable(impatient.get(url).send().await.unwrap_err(), REQUEST_TIMEOUT);
+        assert_eq!(
+            error.to_string(),
+            "the API could not be reached: no whole answer within 40 s; check the URL and the network"
+        );
+    }
 
     #[test]
     fn a_url_without_scheme_or_host_or_with_more_than_a_path_is_refused() {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use bcrlapi::{Client, ClientError, ListQuery, Signer};
+use bcrlapi::{Client, ClientError, ListQuery, Signer, Submitted};
 use bcrlapi_api::{JobList, JobResource, LabState};
 use bcrlapi_domain::{ApiName, IdempotencyKey, JobId, Status};
 use clap::CommandFactory;
@@ -13,6 +13,7 @@ use clap_complete::Shell;
 use serde::Serialize;
 
 use crate::args::{Args, Command};
+use crate::printable::{printable, printable_lines};
 use crate::table::to_csv;
 use crate::wait::{TimedOut, wait_for};
 
@@ -23,12 +24,19 @@ const REFUSED: u8 = 3;
 const UNREACHABLE: u8 = 4;
 const TIMED_OUT: u8 = 5;
 
+/// How far a line of [`describe`] is indented below its first.
+const INDENT: usize = 11;
+
 /// Runs the command and tells the shell how it went.
 pub(crate) async fn run(args: Args) -> ExitCode {
+    let has_region = args.url.as_deref().is_none_or(|url| Signer::region_of(url).is_some());
     let code = match carry_out(args).await {
         Ok(code) => code,
         Err(error) => {
-            say(&format!("error: {}", printable(&format!("{error:#}"))));
+            say(&format!("error: {}", printable_lines(&format!("{error:#}"), 2)));
+            if let Some(next) = next_step(&error, has_region) {
+                say(&format!("next: {next}"));
+            }
             code_of(&error)
         }
     };
@@ -46,7 +54,7 @@ async fn carry_out(args: Args) -> anyhow::Result<u8> {
         Command::Submit { api, input, wait, timeout, idempotency_key } => {
             let job = submit(&client, &api, &input, idempotency_key).await?;
             if wait {
-                return wait_and_print(&client, job.uuid, timeout).await;
+                return wait_and_print(&client, job.uuid, timeout, args.json).await;
             }
             say(&format!("next: bcrlapi wait {}", job.uuid));
             if args.json { print_json(&job)? } else { print(format!("{}\n", job.uuid).as_bytes())? }
@@ -64,9 +72,8 @@ async fn carry_out(args: Args) -> anyhow::Result<u8> {
         Command::Cancel { uuid } => {
             let job = client.cancel(uuid).await?;
             if job.status != Status::Done {
-                say(&format!(
-                    "the lab has the job and is asked for it; the program may be quicker: bcrlapi wait {uuid}"
-                ));
+                say("the lab has the job and is asked for it, which takes some 15 seconds; the program may be quicker");
+                say(&format!("next: bcrlapi wait {uuid}"));
             }
             show(&job)?;
         }
@@ -98,19 +105,25 @@ async fn submit(
     key: Option<IdempotencyKey>,
 ) -> anyhow::Result<JobResource> {
     let input = read_input(input)?;
-    let job = match key {
-        Some(key) => client.submit_keyed(api, input, &key).await?,
-        None => client.submit(api, input).await?,
+    let key = key.unwrap_or_else(Client::new_key);
+    let Submitted { job, is_replayed } = match client.submit_keyed(api, input, &key).await {
+        Err(error @ ClientError::Unreachable(_)) => Err(error).with_context(|| {
+            format!("it may be submitted all the same; to make sure, repeat it with --idempotency-key {}", key.as_str())
+        })?,
+        submitted => submitted?,
     };
     // First to the person: the job is there, whatever becomes of standard output.
-    say(&format!("submitted {}", job.uuid));
+    say(&format!("{} {}", if is_replayed { "already submitted" } else { "submitted" }, job.uuid));
     Ok(job)
 }
 
-async fn wait_and_print(client: &Client, id: JobId, timeout: Option<Duration>) -> anyhow::Result<u8> {
+/// Prints the result; of a job that has none, the job as JSON, or what people want to know of it.
+async fn wait_and_print(client: &Client, id: JobId, timeout: Option<Duration>, json: bool) -> anyhow::Result<u8> {
     let job = wait_for(client, id, timeout).await?;
     if job.has_succeeded() {
         write_result(client.result(id).await?, None)?;
+    } else if json {
+        print_json(&job)?;
     } else {
         say(&describe(&job));
     }
@@ -149,17 +162,17 @@ fn describe(job: &JobResource) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {
-            text += &format!("{name:<10} {}\n", printable(&value));
+            text += &format!("{name:<10} {value}\n");
         }
     };
     line("uuid", Some(job.uuid.to_string()));
     line("api", Some(job.api.to_string()));
     line("status", Some(job.status.as_str().to_owned()));
-    line("outcome", job.outcome.clone());
+    line("outcome", job.outcome.as_deref().map(printable));
     line("canceling", job.cancel_requested.then(|| "asked for".to_owned()));
-    line("error", job.error.clone());
+    line("error", job.error.as_deref().map(|error| printable_lines(error, INDENT)));
     line("progress", job.progress.map(|percent| format!("{percent} %")));
-    line("message", job.message.clone());
+    line("message", job.message.as_deref().map(printable));
     line("requested", Some(job.request_date.to_rfc3339()));
     line("started", job.start_date.map(|date| date.to_rfc3339()));
     line("finished", job.finish_date.map(|date| date.to_rfc3339()));
@@ -190,13 +203,20 @@ fn describe_lab(lab: &LabState) -> String {
     format!("state      {state}\nlast sync  {last_sync}\n{counts}waiting    {oldest_since}\n")
 }
 
-/// Text of others, without what a terminal would obey.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() && char != '\n' { '\u{fffd}' } else { char }).collect()
-}
-
 fn outcome_code(job: &JobResource) -> u8 {
     if job.has_succeeded() { OK } else { JOB_FAILED }
+}
+
+/// What to do about it, where the answer does not say so already.
+fn next_step(error: &anyhow::Error, has_region: bool) -> Option<&'static str> {
+    let Some(ClientError::Refused { problem, .. }) = error.downcast_ref() else { return None };
+    match problem.code() {
+        "job-failed" => Some("mend the input by what the program says, and submit it again"),
+        "job-canceled" | "job-lost" | "job-expired" => Some("submit it again"),
+        "result-not-ready" => Some("bcrlapi wait with the job's uuid, and then again"),
+        "forbidden" if !has_region => Some("the URL names no region: check that AWS_REGION is the API's"),
+        _ => None,
+    }
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {

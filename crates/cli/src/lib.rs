@@ -4,6 +4,6 @@ mod client;
 mod error;
 mod sign;
 
-pub use client::{Client, ListQuery, WAIT_FAILURE_LIMIT};
+pub use client::{Client, ListQuery, Submitted, WAIT_FAILURE_LIMIT};
 pub use error::ClientError;
 pub use sign::Signer;

@@ -2,15 +2,14 @@
 
 mod args;
 mod commands;
+mod printable;
 mod progress;
 mod table;
 mod wait;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    commands::run(args::Args::parse()).await
+    commands::run(args::Args::read()).await
 }

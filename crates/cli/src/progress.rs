@@ -4,7 +4,8 @@ use std::time::Duration;
 use bcrlapi_api::{JobResource, LabState};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::commands::{printable, say};
+use crate::commands::say;
+use crate::printable::printable;
 
 const TICK: Duration = Duration::from_millis(120);
 

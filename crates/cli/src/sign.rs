@@ -27,10 +27,21 @@ impl Signer {
     /// Signs with the credentials that every AWS SDK would find. The region is that of the URL where it has one.
     pub async fn from_env(base_url: &str) -> Result<Self, ClientError> {
         let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let missing = |what: &str| ClientError::Unsigned(format!("no {what} found; set it as for the AWS CLI"));
-        let region = region_of(base_url).or(config.region().map(Region::to_string));
-        let credentials = config.credentials_provider().ok_or_else(|| missing("credentials"))?;
-        Ok(Self { credentials, region: region.ok_or_else(|| missing("region"))? })
+        let missing = |what: &str| ClientError::Unsigned(what.to_owned());
+        let configured = || config.region().map(Region::to_string).filter(|region| !region.is_empty());
+        let region = Self::region_of(base_url).or_else(configured);
+        let credentials = config.credentials_provider();
+        Ok(Self {
+            credentials: credentials.ok_or_else(|| missing("no credentials found; set them as for the AWS CLI"))?,
+            region: region.ok_or_else(|| missing("the URL names no region; set AWS_REGION to the API's"))?,
+        })
+    }
+
+    /// The region in `https://{id}.execute-api.{region}.amazonaws.com/{stage}`; a custom domain names none.
+    pub fn region_of(base_url: &str) -> Option<String> {
+        let host = base_url.split_once("://")?.1.split('/').next()?;
+        let (_, rest) = host.split_once(".execute-api.")?;
+        Some(rest.split_once(".amazonaws.com")?.0.to_owned())
     }
 
     /// Adds date and signature to the request.
@@ -59,24 +70,17 @@ impl Signer {
     }
 }
 
-/// The region in `https://{id}.execute-api.{region}.amazonaws.com/{stage}`.
-fn region_of(base_url: &str) -> Option<String> {
-    let host = base_url.split_once("://")?.1.split('/').next()?;
-    let (_, rest) = host.split_once(".execute-api.")?;
-    Some(rest.split_once(".amazonaws.com")?.0.to_owned())
-}
-
 fn unsigned(error: impl std::error::Error) -> ClientError {
     ClientError::Unsigned(chain(&error))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::region_of;
+    use super::Signer;
 
     #[test]
     fn the_region_is_read_from_the_url() {
-        let region = |url| region_of(url);
+        let region = Signer::region_of;
         assert_eq!(region("https://a1b2.execute-api.ap-northeast-1.amazonaws.com/prod").unwrap(), "ap-northeast-1");
         assert_eq!(region("https://a1b2.execute-api.cn-north-1.amazonaws.com.cn/prod").unwrap(), "cn-north-1");
         assert_eq!(region("http://127.0.0.1:9000"), None);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bcrlapi::{Client, ClientError};
 use bcrlapi_api::{JobResource, LabPresence, LabState};
-use bcrlapi_domain::JobId;
+use bcrlapi_domain::{JobId, Status};
 use tokio::sync::Notify;
 
 use crate::progress::ProgressLine;
@@ -25,6 +25,9 @@ pub(crate) struct TimedOut {
 
 /// Waits for the job's end, or until the time is over.
 pub(crate) async fn wait_for(client: &Client, id: JobId, timeout: Option<Duration>) -> anyhow::Result<JobResource> {
+    if timeout == Some(Duration::ZERO) {
+        return ask_once(client, id).await;
+    }
     let (line, has_looked) = (ProgressLine::start(), Notify::new());
     let on_look = |job: &JobResource| {
         line.show_job(job);
@@ -45,6 +48,12 @@ pub(crate) async fn wait_for(client: &Client, id: JobId, timeout: Option<Duratio
         timed_out = after(id, timeout) => Err(timed_out.into()),
         never = lab => match never {},
     }
+}
+
+/// No time to wait is the question whether the job is done.
+async fn ask_once(client: &Client, id: JobId) -> anyhow::Result<JobResource> {
+    let job = client.job(id).await?;
+    if job.status == Status::Done { Ok(job) } else { Err(TimedOut { id, timeout: Duration::ZERO }.into()) }
 }
 
 async fn after(id: JobId, timeout: Option<Duration>) -> TimedOut {

@@ -45,7 +45,9 @@ pub enum OwnerScope {
     Principal,
     /// Everybody of one AWS account.
     Account,
-    /// One session of a role. Whoever may assume the role names the session, unless its trust policy forbids that.
+    /// One session of a role. Whoever may assume the role names the session, unless its trust policy forbids that. An IAM
+    /// user is one owner, as in [`Self::Principal`]: a user's unique id has no session in it, also where the keys are
+    /// temporary.
     Session,
 }
 

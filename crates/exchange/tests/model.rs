@@ -31,6 +31,7 @@ use world::{Budget, Mutation, World};
 const IN_PLACE: Kind = Kind { locks: false, renames: false };
 const BY_RENAME: Kind = Kind { locks: false, renames: true };
 const LOCKED: Kind = Kind { locks: true, renames: false };
+const LOCKED_BY_RENAME: Kind = Kind { locks: true, renames: true };
 
 /// Small enough for every test run.
 const SMALL: Budget = Budget { jobs: 1, turns: 1, crashes: 1, faults: 1, losses: 0, cancels: 0 };
@@ -101,9 +102,12 @@ fn large_worlds() {
         ("one in place, busy", &[IN_PLACE], BUSY, Promise::Everything),
         ("one by rename, faults", &[BY_RENAME], WITH_FAULTS, Promise::Everything),
         ("one by rename, busy", &[BY_RENAME], BUSY, Promise::Everything),
+        ("two with the lock, two jobs", &[LOCKED, LOCKED], Budget { crashes: 1, ..TWO_JOBS }, Promise::Everything),
+        // Not in place with crashes: who dies after emptying the file takes with it what another has just written.
+        ("two with the lock, a cancel", &[LOCKED, LOCKED], Budget { cancels: 1, ..TWO_JOBS }, Promise::Everything),
         (
-            "two with the lock, two jobs",
-            &[LOCKED, LOCKED],
+            "two with the lock by rename, a cancel",
+            &[LOCKED_BY_RENAME, LOCKED_BY_RENAME],
             Budget { crashes: 1, cancels: 1, ..TWO_JOBS },
             Promise::Everything,
         ),

@@ -112,7 +112,8 @@ impl Call {
         let mut seen = BTreeSet::new();
         for (name, _) in query.iter() {
             if !known.contains(&name) {
-                return invalid(format!("{name:?} is not a parameter of this path; it has {known:?}"));
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                return invalid(format!("{name:?} is not a parameter of this path; it has {known}"));
             }
             if !seen.insert(name) {
                 return invalid(format!("the parameter {name:?} comes twice; send it once"));

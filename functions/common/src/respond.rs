@@ -76,3 +76,37 @@ fn request_id(request: &Request) -> String {
         _ => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Mutex;
+
+    use bcrlapi_api::{ProblemBody, Route};
+    use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyRequest;
+    use lambda_http::request::LambdaRequest;
+    use tempfile::NamedTempFile;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_caller_is_not_told_is_in_the_log_under_the_callers_request_id() {
+        let log = NamedTempFile::new().unwrap();
+        let writer = Mutex::new(log.reopen().unwrap());
+        let _logs = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(writer).finish());
+        let mut event = ApiGatewayProxyRequest::default();
+        event.http_method = Method::GET;
+        event.request_context.resource_path = Some(Route::Lab.template().to_owned());
+        event.request_context.request_id = Some("request-7".to_owned());
+        event.request_context.identity.account_id = Some("123456789012".to_owned());
+        event.request_context.identity.caller = Some("AIDAALICE".to_owned());
+        let request = Request::from(LambdaRequest::ApiGatewayV1(event));
+        let response =
+            respond(OwnerScope::Principal, request, async |_| Err(Problem::unavailable("throttled by table t"))).await;
+        let problem: ProblemBody = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!((problem.code(), problem.instance.as_str()), ("unavailable", "request-7"));
+        assert!(!serde_json::to_string(&problem).unwrap().contains("throttled"), "{problem:?}");
+        let logged = fs::read_to_string(log.path()).unwrap();
+        assert!(logged.contains("throttled by table t") && logged.contains("request-7"), "{logged}");
+    }
+}

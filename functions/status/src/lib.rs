@@ -20,8 +20,10 @@ mod metrics;
 
 pub use metrics::metrics_line;
 
-/// `infra/openapi.yaml` as JSON.
+/// `infra/openapi.yaml` as JSON. Its one server is [`BASE_URL`].
 const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
+/// Stands for the URL that the caller has asked at, so that a tool that is given what is served finds the API.
+const BASE_URL: &str = "\"{base_url}\"";
 
 /// Answers one call that came in at `now`. An answer that says how the lab is carries the [`LabState`] among its
 /// extensions too, for whoever counts: see [`metrics_line`].
@@ -69,11 +71,13 @@ fn lab_state(heartbeat: Option<Heartbeat>, oldest_in_inbox: Option<JobId>, now: 
 }
 
 fn openapi(call: &Call) -> Response<Body> {
-    let etag = etag_of(OPENAPI.as_bytes());
+    let base_url = serde_json::Value::from(call.base_url.as_str()).to_string();
+    let document = OPENAPI.replacen(BASE_URL, &base_url, 1);
+    let etag = etag_of(document.as_bytes());
     if is_known(call.headers(), &etag) {
         return not_modified(etag);
     }
-    tagged(raw_json_response(StatusCode::OK, Body::from(OPENAPI)), etag)
+    tagged(raw_json_response(StatusCode::OK, Body::from(document)), etag)
 }
 
 #[cfg(test)]

@@ -94,7 +94,8 @@ fn check_media_type(call: &Call) -> Result<(), Problem> {
         ));
     }
     match call.header(&CONTENT_ENCODING)? {
-        None | Some("identity") => Ok(()),
+        None => Ok(()),
+        Some(encoding) if encoding.eq_ignore_ascii_case("identity") => Ok(()),
         Some(encoding) => unsupported(format!("the body is encoded as {encoding:?}; send it as it is")),
     }
 }

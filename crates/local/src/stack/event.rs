@@ -1,5 +1,6 @@
 //! A request as API Gateway (REST, Lambda proxy) hands it to a function.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bcrlapi_api::{Function, Route};
@@ -74,6 +75,7 @@ pub(super) fn to_lambda_request(
     context.identity.access_key = Some(caller.access_key_id.clone());
 
     event.multi_value_headers = parts.headers;
+    event.multi_value_headers.values_mut().for_each(make_readable);
     event.multi_value_headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     // The deployed API takes every media type for a binary one, so that a body's size in the event is the same whatever
     // is in it: base64.
@@ -85,6 +87,15 @@ pub(super) fn to_lambda_request(
     // Set here and not in the event, where the bytes would first have to become base64 and back.
     *request.body_mut() = if body.is_empty() { Body::Empty } else { Body::Binary(body) };
     Some(request)
+}
+
+/// An event is JSON: bytes that are no text are replaced, and a function that reads this header refuses it.
+fn make_readable(value: &mut HeaderValue) {
+    if let Cow::Owned(readable) = String::from_utf8_lossy(value.as_bytes())
+        && let Ok(readable) = HeaderValue::from_str(&readable)
+    {
+        *value = readable;
+    }
 }
 
 fn fit(template: &str, path: &str) -> Option<HashMap<String, String>> {

@@ -8,12 +8,16 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::serve::ListenerExt;
+use axum::serve::Listener;
 use bcrlapi::Signer;
 use bcrlapi_api::{Function, Problem, ProblemKind};
 use bcrlapi_common::problem_response;
 use chrono::Utc;
 use http_body_util::LengthLimitError;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -36,10 +40,25 @@ pub(super) fn serve(
     principals: Vec<Principal>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|socket| drop(socket.set_nodelay(true)));
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     let app = Router::new().fallback(answer).with_state(Arc::new(Gateway { state, principals }));
-    tokio::spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await });
+    tokio::spawn(serve_connections(listener, app, stop));
     Ok(())
+}
+
+/// Until `stop`; then what has begun is finished.
+async fn serve_connections(mut listener: tokio::net::TcpListener, app: Router, stop: CancellationToken) {
+    let mut http = http1::Builder::new();
+    // A client that has said all it has to say may close its half of the connection, and still wants the answer.
+    http.half_close(true).timer(TokioTimer::new());
+    let graceful = GracefulShutdown::new();
+    while let Some((socket, _)) = stop.run_until_cancelled(Listener::accept(&mut listener)).await {
+        // Answers are small, and somebody waits for each.
+        let _ = socket.set_nodelay(true);
+        let connection = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(app.clone()));
+        tokio::spawn(graceful.watch(connection));
+    }
+    graceful.shutdown().await;
 }
 
 async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
