@@ -35,7 +35,10 @@ const OURS: [(&str, &[&str]); 14] = [
             "bcrlapi-worker",
         ],
     ),
-    ("bcrlapi-bench", &["bcrlapi-cloud", "bcrlapi-directory", "bcrlapi-domain", "bcrlapi-exchange"]),
+    (
+        "bcrlapi-bench",
+        &["bcrlapi", "bcrlapi-cloud", "bcrlapi-directory", "bcrlapi-domain", "bcrlapi-exchange", "bcrlapi-local"],
+    ),
 ];
 
 /// What only these of our crates may name.

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 
 use bcrlapi_domain::JobId;
-use bcrlapi_tests::System;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -12,6 +11,7 @@ use crate::lambda::{Function, Language, job_event, submit_event};
 use crate::plot::Plot;
 use crate::report::{Goal, Report, Table};
 use crate::stack::{body, finish, submit};
+use crate::system::System;
 
 pub(crate) const FUNCTIONS: [&str; 3] = ["submit", "status", "result"];
 const TIMES_FASTER: f64 = 20.0;
@@ -20,7 +20,7 @@ const READY_MS: f64 = 10.0;
 pub(crate) fn run(scale: Scale) -> anyhow::Result<Report> {
     let rounds = scale.choose(20, 1);
     let runtime = Runtime::new()?;
-    let system = runtime.block_on(System::start());
+    let system = runtime.block_on(System::start())?;
     let done = runtime.block_on(a_done_job(&system))?;
     let headings = ["function", "ready (ms)", "first answer (ms)", "Python: ready (ms)", "Python: first answer (ms)"];
     let (mut table, mut goals, mut bars) = (Table::new(&headings), Vec::new(), Vec::new());

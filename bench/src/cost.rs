@@ -8,7 +8,6 @@ use anyhow::Context;
 use bcrlapi_directory::SharedDir;
 use bcrlapi_domain::{JobId, Outcome, State, Status};
 use bcrlapi_exchange::layout;
-use bcrlapi_tests::{Process, System};
 use tokio::runtime::Runtime;
 
 use crate::harness::{Scale, wait_for};
@@ -18,6 +17,7 @@ use crate::meter::Call;
 use crate::plot::Plot;
 use crate::report::{Goal, Report, Table};
 use crate::stack::{Metered, body};
+use crate::system::{Running, System};
 
 const POLL: Duration = Duration::from_millis(100);
 const REQUESTS_A_JOB: f64 = 8.0;
@@ -78,7 +78,7 @@ struct Counted {
     of_agent: Metered,
     heartbeat: Sum,
     shared: SharedDir,
-    _agent: Process,
+    _agent: Running,
 }
 
 pub(crate) fn run(scale: Scale) -> anyhow::Result<Report> {
@@ -139,14 +139,14 @@ fn requests_goal(how: &str, ours: f64) -> Goal {
 
 impl Counted {
     async fn start() -> anyhow::Result<Self> {
-        let system = System::start().await;
+        let system = System::start().await?;
         let (of_functions, of_agent) = (Metered::start(&system).await?, Metered::start(&system).await?);
         // Where the stores are, and the template's own limit: to keep it takes calls too.
         let stores = of_functions.environment();
         let environment = [stores[0], stores[1], ("BCRLAPI_QUEUE_LIMIT", "10000")];
         let start = async |name| Function::start(Language::Rust, name, &system, &environment).await;
         let functions = [start("submit").await?, start("status").await?, start("result").await?];
-        let agent = start_agent(&system, POLL, &of_agent.environment());
+        let agent = start_agent(&system, POLL, &of_agent.environment())?;
         let shared = SharedDir::open(&system.stack().shared())?;
         // The first one comes at once, every other one a minute later.
         let heartbeat = first(&of_agent, "PutItem").await?;

@@ -5,7 +5,6 @@ use std::fs;
 
 use anyhow::{Context, ensure};
 use bcrlapi_domain::JobId;
-use bcrlapi_tests::System;
 use chrono::Utc;
 use tokio::runtime::Runtime;
 
@@ -13,6 +12,7 @@ use crate::harness::{Samples, Scale, Side, alternate, time_ms};
 use crate::plot::Plot;
 use crate::report::{Goal, Report, Table};
 use crate::stack::{add_history, body, finish, submit};
+use crate::system::System;
 
 const FLAT: f64 = 1.2;
 const LOOKS: i32 = 4;
@@ -61,7 +61,7 @@ pub(crate) fn run(scale: Scale) -> anyhow::Result<Report> {
 
 impl World {
     async fn start(history: u64) -> anyhow::Result<Self> {
-        let system = System::start().await;
+        let system = System::start().await?;
         fs::write(system.path("response"), body())?;
         let world = Self { system, history, steps: RefCell::default() };
         let model = world.one_job().await?;

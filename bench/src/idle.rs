@@ -9,7 +9,6 @@ use anyhow::{Context, ensure};
 use bcrlapi_directory::Fingerprint;
 use bcrlapi_domain::JobId;
 use bcrlapi_exchange::layout;
-use bcrlapi_tests::{S3_URL, System};
 use tokio::runtime::Runtime;
 
 use crate::harness::{Samples, Scale, wait_for};
@@ -20,6 +19,7 @@ use crate::plot::Plot;
 use crate::process::{self, core_s};
 use crate::report::{Goal, Report, Table};
 use crate::stack::Metered;
+use crate::system::{S3_URL, System};
 
 /// The agent's own default, of which an hour has so many.
 const POLL: Duration = Duration::from_secs(2);
@@ -42,11 +42,11 @@ struct Idle {
 pub(crate) fn run(scale: Scale) -> anyhow::Result<Report> {
     let jobs = scale.choose(20_000, 50);
     let runtime = Runtime::new()?;
-    let system = runtime.block_on(System::start());
+    let system = runtime.block_on(System::start())?;
     let ids = fill(&system.stack().shared(), jobs)?;
     let hour = runtime.block_on(watch(&system, SHORT_POLL, scale.choose(POLLS_AN_HOUR, 20)))?;
     let real = runtime.block_on(watch(&system, POLL, scale.choose(90, 2)))?;
-    let s3 = runtime.block_on(Meter::start(&system.environment(S3_URL)))?;
+    let s3 = runtime.block_on(Meter::start(&system.environment(S3_URL)?))?;
     let [rclone, sync] = passes(&system, &s3, &ids, scale.choose(5, 1))?;
 
     let mut table =
@@ -89,8 +89,8 @@ pub(crate) fn run(scale: Scale) -> anyhow::Result<Report> {
 /// Watches an agent over so many polls; it is an error if a file changes meanwhile.
 async fn watch(system: &System, poll: Duration, polls: usize) -> anyhow::Result<Idle> {
     let stores = Metered::start(system).await?;
-    let agent = start_agent(system, poll, &stores.environment());
-    let id = agent.pid().as_raw_nonzero().get().cast_unsigned();
+    let agent = start_agent(system, poll, &stores.environment())?;
+    let id = agent.id();
     let seen = std::cell::RefCell::new(Vec::new());
     let looks = |count: usize| {
         let (seen, stores) = (&seen, &stores);
@@ -149,7 +149,7 @@ impl Pass {
 
 /// One pass of rclone, and one of aws s3 sync, that find everything there already.
 fn passes(system: &System, s3: &Meter, ids: &[JobId], rounds: usize) -> anyhow::Result<[Pass; 2]> {
-    let bucket = system.stack().directory().join("s3").join(system.environment("BCRLAPI_BUCKET"));
+    let bucket = system.stack().directory().join("s3").join(system.environment("BCRLAPI_BUCKET")?);
     let copies = ["rclone", "sync"].map(|name| system.path(name));
     let shared = system.stack().shared();
     // A file that aws s3 sync has written has its object's date; one that is newer it would fetch again.

@@ -8,12 +8,12 @@ use anyhow::{Context, ensure};
 use bcrlapi_directory::{Published, SharedDir};
 use bcrlapi_domain::{Job, JobId, Outcome, State};
 use bcrlapi_exchange::{Entry, Queue, layout};
-use bcrlapi_tests::{Process, System};
 use chrono::FixedOffset;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::harness::wait_for;
 use crate::stack::{body, owner, payload_of};
+use crate::system::{Running, System};
 
 /// Japan, where the lab is.
 const UTC_OFFSET_S: i32 = 9 * 3600;
@@ -46,10 +46,10 @@ pub(crate) fn fill(shared: &Path, jobs: u64) -> anyhow::Result<Vec<JobId>> {
 }
 
 /// Starts the real agent, with some of its environment changed.
-pub(crate) fn start_agent(system: &System, poll: Duration, environment: &[(&str, &str)]) -> Process {
-    let mut agent = system.command("bcrlapi-agent");
+pub(crate) fn start_agent(system: &System, poll: Duration, environment: &[(&str, &str)]) -> anyhow::Result<Running> {
+    let mut agent = system.command("bcrlapi-agent")?;
     agent.args(["--poll", &format!("{}ms", poll.as_millis())]).envs(environment.iter().copied());
-    Process::start(&mut agent, &system.path(""))
+    Running::start(&mut agent)
 }
 
 /// Waits until the job's entry is in status.json.

@@ -1,11 +1,10 @@
 //! Functions as Lambda runs them: a process for each, which asks a stand-in of the Runtime API for its invocations.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use bcrlapi_tests::{System, binary};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -19,6 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
 use crate::python::{root, tool};
+use crate::system::{Running, System};
 
 /// How long a function may take for anything.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ pub(crate) enum Language {
 /// One function and its process, which ends with it.
 #[derive(Debug)]
 pub(crate) struct Function {
-    process: Child,
+    process: Running,
     api: Arc<RuntimeApi>,
     started: Instant,
     /// When it has first asked for an invocation.
@@ -71,7 +71,7 @@ impl Function {
         let address = listener.local_addr()?.to_string();
         let api = Arc::new(RuntimeApi::serve(listener));
         let mut command = match language {
-            Language::Rust => Command::new(binary(name)),
+            Language::Rust => system.command(name)?,
             Language::Python => {
                 let mut python = Command::new(tool("python")?);
                 python.args(["-m", "awslambdaric", &format!("functions.{name}")]);
@@ -85,9 +85,8 @@ impl Function {
         command.envs([("AWS_LAMBDA_RUNTIME_API", address.as_str()), ("AWS_LAMBDA_FUNCTION_NAME", name)]);
         command.envs([("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"), ("AWS_LAMBDA_FUNCTION_VERSION", "1")]);
         command.envs([("AWS_LAMBDA_LOG_GROUP_NAME", "bench"), ("AWS_LAMBDA_LOG_STREAM_NAME", "bench")]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let started = Instant::now();
-        let process = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let process = Running::start(&mut command)?;
         let mut function = Self { process, api, started, ready_after: Duration::ZERO };
         let asked = timeout(LIMIT, async { function.api.asked.lock().await.recv().await }).await;
         let asked = asked.with_context(|| format!("{name} in {language:?} never became ready"))?;
@@ -115,13 +114,6 @@ impl Function {
 
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
-    }
-}
-
-impl Drop for Function {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

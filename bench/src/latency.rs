@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use bcrlapi_directory::SharedDir;
 use bcrlapi_domain::{Outcome, State};
 use bcrlapi_exchange::layout;
-use bcrlapi_tests::System;
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -22,6 +21,7 @@ use crate::process;
 use crate::python::tool;
 use crate::report::{Goal, Report, Table};
 use crate::stack::{body, payload_of};
+use crate::system::System;
 
 const POLL: Duration = Duration::from_secs(1);
 /// What may come on top of the poll interval, on the way to the lab.
@@ -60,11 +60,11 @@ pub(crate) fn run(scale: Scale) -> anyhow::Result<Report> {
 
 /// One job after the other through gateway, agent and gateway.
 async fn by_agent(size: u64, jobs: u32) -> anyhow::Result<[Samples; 2]> {
-    let system = System::start().await;
+    let system = System::start().await?;
     fill(&system.stack().shared(), size)?;
-    let agent = start_agent(&system, POLL, &[]);
+    let agent = start_agent(&system, POLL, &[])?;
     let directory = SharedDir::open(&system.stack().shared())?;
-    let (client, api) = (system.client(), "mock".parse()?);
+    let (client, api) = (system.client()?, "mock".parse()?);
     let mut samples = [Samples::default(), Samples::default()];
     for job in 0..=jobs {
         // Spread over the poll interval, as calls are that know nothing of it.
@@ -90,8 +90,8 @@ async fn by_agent(size: u64, jobs: u32) -> anyhow::Result<[Samples; 2]> {
 
 /// One object after the other, to the lab and back, while a loop syncs both ways.
 async fn by_sync(files: u32) -> anyhow::Result<[Samples; 2]> {
-    let system = &System::start().await;
-    let (here, bucket) = (system.path("synced"), system.environment("BCRLAPI_BUCKET"));
+    let system = &System::start().await?;
+    let (here, bucket) = (system.path("synced"), system.environment("BCRLAPI_BUCKET")?);
     for folder in [layout::REQUEST_DIR, layout::RESPONSE_DIR] {
         fs::create_dir_all(here.join(folder))?;
     }

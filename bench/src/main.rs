@@ -20,6 +20,7 @@ mod python;
 mod report;
 mod stack;
 mod status_json;
+mod system;
 mod warm;
 
 use std::fs::{self, File};

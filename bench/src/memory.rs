@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use bcrlapi_directory::SharedDir;
-use bcrlapi_tests::System;
+use bcrlapi_exchange::layout;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
@@ -17,6 +17,7 @@ use crate::process::{memory_now_mb, peak_memory_mb};
 use crate::python::Servant;
 use crate::report::{Goal, Report, Table};
 use crate::stack::{body, submit};
+use crate::system::System;
 
 const AGENT_MB: f64 = 30.0;
 const POLL: Duration = Duration::from_millis(200);
@@ -73,13 +74,13 @@ fn medians<const N: usize>(
 
 /// An agent that has brought one more job into a lab with so many, and a script in Python that has done as much.
 async fn agents(jobs: u64) -> anyhow::Result<[f64; 3]> {
-    let system = System::start().await;
+    let system = System::start().await?;
     fill(&system.stack().shared(), jobs)?;
     let theirs = system.path("theirs.json");
-    fs::copy(system.shared("request/status.json"), &theirs)?;
+    fs::copy(system.stack().shared().join(layout::STATUS), &theirs)?;
 
-    let agent = start_agent(&system, POLL, &[]);
-    let agent_id = agent.pid().as_raw_nonzero().get().cast_unsigned();
+    let agent = start_agent(&system, POLL, &[])?;
+    let agent_id = agent.id();
     let directory = SharedDir::open(&system.stack().shared())?;
     has_come(&directory, submit(system.stack().store(), &body()).await?.id).await?;
     // By the next one it has seen what it has displaced itself.
@@ -94,7 +95,7 @@ async fn agents(jobs: u64) -> anyhow::Result<[f64; 3]> {
 }
 
 async fn functions(name: &str) -> anyhow::Result<[f64; 3]> {
-    let system = System::start().await;
+    let system = System::start().await?;
     let event = event_for(name, a_done_job(&system).await?);
     let ours = Function::start(Language::Rust, name, &system, &[]).await?;
     let python = Function::start(Language::Python, name, &system, &[]).await?;

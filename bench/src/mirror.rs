@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use bcrlapi_directory::SharedDir;
 use bcrlapi_exchange::layout;
-use bcrlapi_tests::{S3_URL, System};
 use tokio::runtime::Runtime;
 
 use crate::harness::{Samples, Scale, ms, turns, wait_for};
@@ -18,6 +17,7 @@ use crate::process;
 use crate::python::tool;
 use crate::report::{Goal, Report, Table};
 use crate::stack::{body, submit_many};
+use crate::system::{S3_URL, System};
 
 /// The agent's own default.
 const POLL: Duration = Duration::from_secs(2);
@@ -29,18 +29,18 @@ pub(crate) fn run(scale: Scale) -> anyhow::Result<Report> {
     let runtime = Runtime::new()?;
     let mut samples = [(); 3].map(|()| Samples::default());
     for round in 0..rounds {
-        let system = runtime.block_on(System::start());
+        let system = runtime.block_on(System::start())?;
         runtime.block_on(submit_many(system.stack().store(), jobs, &body()))?;
         for side in turns(round, samples.len()) {
             samples[side].push(match side {
                 0 => runtime.block_on(by_agent(&system, jobs))?,
                 1 => by_tool(
-                    &mut rclone(&system, &system.environment(S3_URL), &system.path("rclone"))?,
+                    &mut rclone(&system, &system.environment(S3_URL)?, &system.path("rclone"))?,
                     &system.path("rclone"),
                     jobs,
                 )?,
                 _ => by_tool(
-                    &mut sync(&system, &system.environment(S3_URL), &system.path("sync"))?,
+                    &mut sync(&system, &system.environment(S3_URL)?, &system.path("sync"))?,
                     &system.path("sync"),
                     jobs,
                 )?,
@@ -69,7 +69,7 @@ pub(crate) fn run(scale: Scale) -> anyhow::Result<Report> {
 async fn by_agent(system: &System, jobs: usize) -> anyhow::Result<f64> {
     let directory = SharedDir::open(&system.stack().shared())?;
     let start = Instant::now();
-    let agent = start_agent(system, POLL, &[]);
+    let agent = start_agent(system, POLL, &[])?;
     let seen = std::cell::Cell::new(None);
     wait_for("every entry", async || {
         let now = directory.status_fingerprint()?;
@@ -78,7 +78,7 @@ async fn by_agent(system: &System, jobs: usize) -> anyhow::Result<f64> {
     })
     .await?;
     let took = ms(start.elapsed());
-    agent.kill();
+    drop(agent);
     ensure!(directory.requests()?.len() == jobs, "every request is there");
     Ok(took)
 }
@@ -93,10 +93,10 @@ fn by_tool(command: &mut Command, into: &Path, jobs: usize) -> anyhow::Result<f6
 /// rclone, as fast as it is: told by its options where S3 is, and to compare sizes only.
 pub(crate) fn rclone(system: &System, s3_url: &str, into: &Path) -> anyhow::Result<Command> {
     let mut command = Command::new(tool("rclone")?);
-    command.args(["copy", &format!(":s3:{}", system.environment("BCRLAPI_BUCKET"))]).arg(into);
+    command.args(["copy", &format!(":s3:{}", system.environment("BCRLAPI_BUCKET")?)]).arg(into);
     command.args(["--transfers", TRANSFERS, "--checkers", TRANSFERS, "--size-only", "--config", "/dev/null"]);
     command.args(["--s3-provider", "Other", "--s3-env-auth", "--s3-endpoint", s3_url]);
-    command.args(["--s3-region", &system.environment("AWS_REGION")]);
+    command.args(["--s3-region", &system.environment("AWS_REGION")?]);
     command.envs(system.stack().environment()).env_remove("AWS_CA_BUNDLE");
     Ok(command)
 }
@@ -104,7 +104,7 @@ pub(crate) fn rclone(system: &System, s3_url: &str, into: &Path) -> anyhow::Resu
 /// `aws s3 sync` of the whole bucket.
 pub(crate) fn sync(system: &System, s3_url: &str, into: &Path) -> anyhow::Result<Command> {
     let mut command = Command::new(tool("aws")?);
-    command.args(["s3", "sync", "--only-show-errors", &format!("s3://{}", system.environment("BCRLAPI_BUCKET"))]);
+    command.args(["s3", "sync", "--only-show-errors", &format!("s3://{}", system.environment("BCRLAPI_BUCKET")?)]);
     command.arg(into).envs(system.stack().environment()).env(S3_URL, s3_url);
     Ok(command)
 }

@@ -8,7 +8,6 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bcrlapi_cloud::JobStore;
 use bcrlapi_domain::{Job, JobId, Owner, Payload};
-use bcrlapi_tests::{DYNAMODB_URL, S3_URL, System};
 use bytes::Bytes;
 use chrono::Utc;
 use dynoxide::types::{AttributeValue, Item};
@@ -17,6 +16,7 @@ use sha2::{Digest, Sha256};
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::meter::Meter;
+use crate::system::{DYNAMODB_URL, S3_URL, System};
 
 /// What every job of the benchmarks sends and gets: some 2 KB.
 pub(crate) const BODY_BYTES: usize = 2_000;
@@ -70,7 +70,7 @@ pub(crate) async fn finish(store: &JobStore, id: JobId, response: &Path) -> anyh
 pub(crate) fn add_history(system: &System, model: JobId, rows: u64) -> anyhow::Result<()> {
     let file = system.stack().directory().join("dynamodb.sqlite");
     let database = Database::new(file.to_str().context("a temporary directory has a plain name")?)?;
-    let table = system.environment("BCRLAPI_TABLE");
+    let table = system.environment("BCRLAPI_TABLE")?;
     let model = row_of(&database, &table, model)?;
     database.enable_bulk_loading()?;
     let now_s = u64::try_from(Utc::now().timestamp())?;
@@ -103,8 +103,8 @@ pub(crate) struct Metered {
 
 impl Metered {
     pub(crate) async fn start(system: &System) -> anyhow::Result<Self> {
-        let dynamodb = Meter::start(&system.environment(DYNAMODB_URL)).await?;
-        Ok(Self { dynamodb, s3: Meter::start(&system.environment(S3_URL)).await? })
+        let dynamodb = Meter::start(&system.environment(DYNAMODB_URL)?).await?;
+        Ok(Self { dynamodb, s3: Meter::start(&system.environment(S3_URL)?).await? })
     }
 
     /// For the environment of a program whose calls are to be counted.

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use bcrlapi_domain::JobId;
-use bcrlapi_tests::System;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -13,6 +12,7 @@ use crate::lambda::{Function, Language};
 use crate::plot::Plot;
 use crate::report::{Goal, Report, Table};
 use crate::stack::{Metered, body, submit};
+use crate::system::System;
 
 const OVERHEAD_MS: f64 = 0.2;
 const TIMES_BARE_CALLS: f64 = 1.3;
@@ -22,7 +22,7 @@ const CLIENTS: usize = 16;
 
 pub(crate) fn run(scale: Scale) -> anyhow::Result<Report> {
     let runtime = Runtime::new()?;
-    let system = runtime.block_on(System::start());
+    let system = runtime.block_on(System::start())?;
     let done = runtime.block_on(a_done_job(&system))?;
     let headings = ["", "above the calls (ms)", "whole (ms)", "Python: above the calls (ms)", "Python: whole (ms)"];
     let mut table = Table::new(&headings);
@@ -89,7 +89,7 @@ fn under_load(
     time: Duration,
     rounds: usize,
 ) -> anyhow::Result<[(&'static str, [f64; 2]); 2]> {
-    let (client, store) = (&system.client(), system.stack().store());
+    let (client, store) = (&system.client()?, system.stack().store());
     let api = &"mock".parse()?;
     let own = runtime.block_on(client.submit(api, body().into()))?.uuid;
     let through = async || client.job(own).await.map(drop).map_err(anyhow::Error::from);
