@@ -45,9 +45,9 @@ pub(crate) fn run(scale: Scale) -> anyhow::Result<Report> {
     let system = runtime.block_on(System::start())?;
     let ids = fill(&system.stack().shared(), jobs)?;
     let hour = runtime.block_on(watch(&system, SHORT_POLL, scale.choose(POLLS_AN_HOUR, 20)))?;
-    let real = runtime.block_on(watch(&system, POLL, scale.choose(90, 2)))?;
+    let real = runtime.block_on(watch(&system, POLL, scale.choose(60, 2)))?;
     let s3 = runtime.block_on(Meter::start(&system.environment(S3_URL)?))?;
-    let [rclone, sync] = passes(&system, &s3, &ids, scale.choose(5, 1))?;
+    let [rclone, sync] = passes(&system, &s3, &ids, scale.choose(3, 1))?;
 
     let mut table =
         Table::new(&["", "core time an hour (s)", "share of a core (%)", "requests a look", "bytes a look"]);

@@ -30,7 +30,7 @@ const BACK_MS: f64 = 150.0;
 const PAUSE_OF_SYNC: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(scale: Scale) -> anyhow::Result<Report> {
-    let (jobs, files) = scale.choose((200, 30), (2, 1));
+    let (jobs, files) = scale.choose((100, 20), (2, 1));
     let sizes = scale.choose([0, 20_000], [0, 100]);
     let runtime = Runtime::new()?;
     let headings = ["", "there: median (ms)", "there: p99 (ms)", "back: median (ms)", "back: p99 (ms)"];

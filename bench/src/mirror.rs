@@ -25,7 +25,7 @@ const TRANSFERS: &str = "32";
 const TIMES_FASTER_THAN_SYNC: f64 = 10.0;
 
 pub(crate) fn run(scale: Scale) -> anyhow::Result<Report> {
-    let (jobs, rounds) = scale.choose((2_000, 7), (50, 1));
+    let (jobs, rounds) = scale.choose((2_000, 5), (50, 1));
     let runtime = Runtime::new()?;
     let mut samples = [(); 3].map(|()| Samples::default());
     for round in 0..rounds {
