@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates that each of our crates may use.
-const OURS: [(&str, &[&str]); 13] = [
+const OURS: [(&str, &[&str]); 14] = [
     ("bcrlapi-domain", &[]),
     ("bcrlapi-exchange", &["bcrlapi-domain"]),
     ("bcrlapi-directory", &["bcrlapi-domain", "bcrlapi-exchange"]),
@@ -34,6 +34,10 @@ const OURS: [(&str, &[&str]); 13] = [
             "bcrlapi-submit",
             "bcrlapi-worker",
         ],
+    ),
+    (
+        "bcrlapi-bench",
+        &["bcrlapi", "bcrlapi-cloud", "bcrlapi-directory", "bcrlapi-domain", "bcrlapi-exchange", "bcrlapi-local"],
     ),
 ];
 

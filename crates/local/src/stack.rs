@@ -76,7 +76,7 @@ impl Stack {
         let state = bcrlapi_submit::State {
             deployment: Deployment { store: store.clone(), owner_scope: settings.owner_scope },
             apis: settings.apis.iter().cloned().collect(),
-            queue_limit: settings.queue_limit,
+            queue_limit: settings.queue_limit.map(bcrlapi_submit::QueueLimit::new),
         };
         gateway::serve(gateway, state, principals.clone(), stop.clone())?;
         Ok(Self { directory, api_url, endpoints, principals, store, stop, _lock: lock })

@@ -12,7 +12,10 @@ use http::Response;
 use lambda_http::{Body, Request};
 
 mod cancel;
+mod queue_limit;
 mod submit;
+
+pub use queue_limit::QueueLimit;
 
 /// What the function needs for every call.
 #[derive(Clone, Debug)]
@@ -22,7 +25,7 @@ pub struct State {
     /// The apis that are offered; every well-formed name where none are listed.
     pub apis: BTreeSet<ApiName>,
     /// How many jobs may be open before new ones are refused; any number where there is none.
-    pub queue_limit: Option<usize>,
+    pub queue_limit: Option<QueueLimit>,
 }
 
 impl State {
@@ -33,7 +36,7 @@ impl State {
         let names = listed.split(',').map(str::trim).filter(|name| !name.is_empty());
         let apis = names.map(str::parse).collect::<Result<_, _>>().context("BCRLAPI_APIS")?;
         let queue_limit = bcrlapi_common::optional("BCRLAPI_QUEUE_LIMIT").map(|limit| limit.parse()).transpose();
-        let queue_limit = queue_limit.context("BCRLAPI_QUEUE_LIMIT")?;
+        let queue_limit = queue_limit.context("BCRLAPI_QUEUE_LIMIT")?.map(QueueLimit::new);
         Ok(Self { deployment: Deployment::from_env().await?, apis, queue_limit })
     }
 }

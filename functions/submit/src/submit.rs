@@ -49,17 +49,20 @@ async fn record(
     now: DateTime<Utc>,
 ) -> Result<Option<KeyedSubmit>, Problem> {
     let store = &state.deployment.store;
-    let Some(key) = key else {
-        check_queue(state, now).await?;
-        return store.submit(job, body.into()).await.map(|()| None).map_err(store_problem);
+    let full = match &state.queue_limit {
+        Some(queue) if !queue.has_room(store, now).await.map_err(store_problem)? => Some(queue_full(queue.limit())),
+        _ => None,
     };
-    // Looked for first: most repeats come long after, and need neither an object nor a free place in the queue.
-    let earlier = store.keyed_submit(job, key, now).await.map_err(store_problem)?;
-    if earlier.is_some() {
-        return Ok(earlier);
+    match (full, key) {
+        (None, None) => store.submit(job, body.into()).await.map(|()| None).map_err(store_problem),
+        // Not looked for before: nearly every submit is new, and the transaction finds an earlier one too.
+        (None, Some(key)) => store.submit_keyed(job, body.into(), key, now).await.map_err(store_problem),
+        (Some(full), None) => Err(full),
+        // The same submit again needs no free place.
+        (Some(full), Some(key)) => {
+            store.keyed_submit(job, key, now).await.map_err(store_problem)?.map(Some).ok_or(full)
+        }
     }
-    check_queue(state, now).await?;
-    store.submit_keyed(job, body.into(), key, now).await.map_err(store_problem)
 }
 
 /// The answer to the same submit again: the job that there is, as it is now.
@@ -131,14 +134,9 @@ fn check_json(body: &[u8]) -> Result<(), Problem> {
     parsed.map(drop).map_err(|error| Problem::new(ProblemKind::InvalidJson, format!("the body is not JSON: {error}")))
 }
 
-async fn check_queue(state: &State, now: DateTime<Utc>) -> Result<(), Problem> {
-    let Some(limit) = state.queue_limit else { return Ok(()) };
-    let open = state.deployment.store.count_open_jobs(limit, now).await.map_err(store_problem)?;
-    if open < limit {
-        return Ok(());
-    }
+fn queue_full(limit: usize) -> Problem {
     let detail = format!("the queue is full: at most {limit} jobs may be open here; submit it again later");
-    Err(Problem::new(ProblemKind::QueueFull, detail))
+    Problem::new(ProblemKind::QueueFull, detail)
 }
 
 /// Ids of one process are in order even within one millisecond.
