@@ -74,9 +74,9 @@ async fn a_job_that_waits_in_the_lab_is_asked_back_and_the_lab_learns_of_it() {
     assert_eq!((store.inbox(now()).await.unwrap(), store.taken_jobs(now()).await.unwrap()), (vec![], vec![id]));
     assert_eq!(cancel(&system, id).await.status, 202, "it is still the lab's");
 
-    let canceled = store.canceled(id, now()).await.unwrap().unwrap();
+    let canceled = store.record_canceled(id, now()).await.unwrap().unwrap();
     assert_eq!((canceled.state, canceled.cancel_requested), (State::Done(Outcome::Canceled), true));
-    assert_eq!(store.canceled(id, now()).await.unwrap(), Some(canceled));
+    assert_eq!(store.record_canceled(id, now()).await.unwrap(), Some(canceled));
     assert_eq!((store.taken_jobs(now()).await.unwrap(), store.inbox(now()).await.unwrap()), (vec![], vec![]));
     assert_eq!(cancel(&system, id).await.status, 200);
 }
@@ -91,13 +91,13 @@ async fn a_program_that_was_quicker_runs_to_its_end() {
     assert_eq!((running.state, running.cancel_requested), (State::Processing, true));
     assert_eq!(store.inbox(now()).await.unwrap(), [], "there is nothing left to ask for");
     assert_eq!(store.taken_jobs(now()).await.unwrap(), [id]);
-    assert_eq!(store.canceled(id, now()).await.unwrap(), Some(running.clone()), "the lab cannot give it back");
+    assert_eq!(store.record_canceled(id, now()).await.unwrap(), Some(running.clone()), "the lab cannot give it back");
     cancel(&system, id).await.assert_problem(409, "not-cancelable");
     assert_eq!(job(&system, id).await, running);
 
     let done = store.succeed(id, &nothing(), now()).await.unwrap();
     cancel(&system, id).await.assert_problem(409, "already-done");
-    assert_eq!(store.canceled(id, now()).await.unwrap(), done, "a done job stays as it is");
+    assert_eq!(store.record_canceled(id, now()).await.unwrap(), done, "a done job stays as it is");
     assert_eq!(Some(job(&system, id).await), done);
 }
 
@@ -167,7 +167,7 @@ async fn a_cancel_that_meets_a_program_ends_with_a_job_that_is_told_rightly() {
     let races = ids.iter().enumerate().map(|(number, &id)| {
         let lab = async move {
             store.report(id, None, None, now()).await.unwrap();
-            store.canceled(id, now()).await.unwrap();
+            store.record_canceled(id, now()).await.unwrap();
             store.succeed(id, &nothing(), now()).await.unwrap()
         };
         race(&system, id, number, lab)

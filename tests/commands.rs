@@ -86,6 +86,10 @@ async fn up_keeps_its_data_and_serves_any_client() {
     assert_eq!(result, soc_by_hand(directory.path()));
     let uuid = text(&waited.stderr).split_whitespace().last().unwrap().to_owned();
 
+    let csv = bcrlapi(&["result", &uuid, "--csv"], &env).await;
+    assert_exit(&csv, 0, "time_s,soc_percent\n0,80.0\n");
+    assert_eq!(text(&csv.stdout).lines().count(), 1 + result["series"].as_array().unwrap().len());
+
     let second = Command::new(binary("bcrlapi-local"))
         .args(["up", "--port", "0", "--dir", "data"])
         .current_dir(&directory)

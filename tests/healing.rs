@@ -196,6 +196,17 @@ async fn a_resync_brings_back_what_the_lab_has_lost() {
     assert!(system.command("bcrlapi-agent").arg("resync").status().unwrap().success());
     let ids = system.queue().unwrap().entries().iter().filter_map(Entry::id).collect::<Vec<_>>();
     assert_eq!(ids[..3], [jobs[0].uuid, jobs[1].uuid, jobs[2].uuid], "the oldest is first also if its file was lost");
+
+    let gone = jobs[1].uuid;
+    let object = format!("s3/bcrlapi/request/{gone}.json");
+    fs::remove_file(system.stack().directory().join(object)).unwrap();
+    for lost in [layout::request(gone), layout::STATUS.to_owned()] {
+        fs::remove_file(system.shared(&lost)).unwrap();
+    }
+    let resync = system.command("bcrlapi-agent").arg("resync").output().unwrap();
+    assert_eq!(resync.status.code(), Some(1), "{resync:?}");
+    let ids = system.queue().unwrap().entries().iter().filter_map(Entry::id).collect::<Vec<_>>();
+    assert_eq!(ids, [jobs[0].uuid, jobs[2].uuid, open.uuid], "what cannot be had keeps nothing else away");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,6 +91,21 @@ async fn what_is_no_file_is_no_response_and_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_response_over_the_limit_fails_the_job_and_says_so() {
+    const LIMIT_BYTES: u64 = 5 << 30;
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let job = system.submit("mock", &json!({})).await;
+    system.entry(job.uuid).await;
+    // It takes no room, and nobody has to read it to know.
+    File::create(response(&system, job.uuid)).unwrap().set_len(LIMIT_BYTES + 1).unwrap();
+    set_to_done(&system);
+    let end = system.reached(job.uuid, Status::Done).await;
+    let error = "the response file has 5368709121 bytes; at most 5368709120 are taken";
+    assert_eq!((end.outcome.as_deref(), end.error.as_deref()), (Some("failed"), Some(error)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_in_the_place_of_a_folder_is_not_followed() {
     let system = System::start().await;
     let agent = system.start_agent();

@@ -245,7 +245,8 @@ async fn what_the_program_says_of_itself_reaches_the_caller() {
     // The agent rewrites the file for the next job, and keeps what it does not know.
     let next = system.submit("mock", &json!({})).await;
     until("the next entry", async || system.queue()?.entry(next.uuid).cloned()).await.unwrap();
-    assert!(system.queue().unwrap().entry(job.uuid).unwrap().line().contains("\"note\": \"mine\""));
+    let kept: Value = serde_json::from_str(system.queue().unwrap().entry(job.uuid).unwrap().line()).unwrap();
+    assert_eq!(kept["note"], "mine");
     write(json!({"status": "failed", "error": "no more memory"}));
     let done = system.reached(job.uuid, Status::Done).await;
     assert_eq!((done.outcome.as_deref(), done.error.as_deref()), (Some("failed"), Some("no more memory")));

@@ -34,7 +34,7 @@ fn can_answer(route: Route, kind: ProblemKind) -> bool {
         | K::QueueFull => route == Route::Submit,
         K::NotCancelable | K::AlreadyDone => route == Route::Cancel,
         K::NoSuchJob | K::Expired => has_job,
-        K::ResultNotReady | K::JobFailed | K::JobCanceled | K::JobLost | K::JobExpired => has_result,
+        K::ResultNotReady | K::JobFailed | K::JobCanceled | K::JobLost => has_result,
         K::ResultTooLarge => route == Route::Result,
         K::Internal | K::Unavailable => route != Route::OpenApi,
     }
@@ -350,16 +350,14 @@ impl Notes<'_> {
     }
 }
 
-/// All that may be seen of the document where no store is away. Nobody writes the outcome `expired` yet: what is as old
-/// as that is gone.
+/// All that may be seen of the document where no store is away.
 fn documented() -> Seen {
     let mut all = Seen::new();
     for route in Route::ALL {
         for (status, response) in responses(route).into_iter().filter(|(status, _)| *status < 500) {
             let codes = codes(response);
             let codes = if codes.is_empty() { BTreeSet::from([""]) } else { codes };
-            let codes = codes.into_iter().filter(|code| *code != ProblemKind::JobExpired.code());
-            all.extend(codes.map(|code| (route.template(), status, code.to_owned())));
+            all.extend(codes.into_iter().map(|code| (route.template(), status, code.to_owned())));
         }
     }
     all
@@ -412,10 +410,9 @@ async fn every_answer_of_the_document_is_given() {
     assert_eq!(missing, Seen::new());
     let mut made_up = examples_of_problems();
     made_up.retain(|example| !notes.details.contains(example));
-    // What is left is not said here: no store is away or damaged, and no job expires.
+    // What is left is not said here: no store is away or damaged.
     let unsaid = [Problem::internal(""), Problem::unavailable("")];
-    let mut unsaid: BTreeSet<_> = unsaid.map(|said| (said.kind.code().to_owned(), shape_of(&said.detail))).into();
-    unsaid.insert(("job-expired".to_owned(), "job # has no result: it is expired".to_owned()));
+    let unsaid: BTreeSet<_> = unsaid.map(|said| (said.kind.code().to_owned(), shape_of(&said.detail))).into();
     assert_eq!(made_up, unsaid, "an example says what the API says");
 }
 

@@ -33,7 +33,7 @@ const BLOWS: usize = 10;
 const CANCELS_ONE_IN: u8 = 3;
 const CANCEL_WITHIN_S: f64 = 2.0;
 /// How many rounds are played on one system, one after the other, and how many systems at once.
-const ROUNDS_A_SYSTEM: u64 = 10;
+const ROUNDS_A_SYSTEM: u64 = 5;
 const PARALLEL_SYSTEMS: usize = 2;
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// A job whose `done` two scripts have lost between them is done after a minute; with a long queue all take their time.

@@ -10,7 +10,8 @@ The request's "input":
 
 Current is positive while the battery charges. The response:
 
-    {"soc_percent": 71.2, "lowest_soc_percent": ..., "charge_ah": ..., "duration_s": ..., "series": [...]}
+    {"soc_percent": 71.2, "lowest_soc_percent": ..., "charge_ah": ..., "duration_s": ...,
+     "series": [{"time_s": 0, "soc_percent": 80.0}, ...]}
 """
 
 import json
@@ -49,7 +50,9 @@ def state_of_charge(capacity_ah, initial_soc_percent, samples, charge_efficiency
         "lowest_soc_percent": round(min(series), 3),
         "charge_ah": round(charge_ah, 4),
         "duration_s": samples[-1]["time_s"] - samples[0]["time_s"],
-        "series": [round(soc, 3) for soc in series],
+        "series": [
+            {"time_s": sample["time_s"], "soc_percent": round(soc, 3)} for sample, soc in zip(samples, series)
+        ],
     }
 
 

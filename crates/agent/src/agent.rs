@@ -19,6 +19,8 @@ use crate::taken_in::TakenIn;
 
 /// The most steps of one plan that are under way at once.
 const PARALLEL_ACTIONS: usize = 16;
+/// The most jobs that one plan asks for or fetches the files of: what else there is to do must not wait for all of them.
+const FETCHES_PER_PLAN: usize = 500;
 /// The most responses that are uploaded at once.
 const PARALLEL_UPLOADS: usize = 16;
 /// The most plans that one round carries out: new jobs must not wait for a long recovery. One needs three: take,
@@ -161,7 +163,22 @@ impl Agent {
         let mut actions = plan(&self.view, self.settings, now);
         self.assert_promise(&actions, now);
         actions.retain(|action| !self.backoff.holds_back(&action.to_string(), now));
-        put_publish_in_order(&mut actions, &self.view.status);
+        let (publish, mut others): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|action| matches!(action, Action::Publish(_)));
+        limit_fetches(&mut others);
+        if matches!(self.view.status, QueueSeen::Missing) {
+            // A queue that is made anew waits for the request files that can be had: so it has the oldest job first.
+            return self.carry_out(others).await || self.carry_out(publish).await;
+        }
+        // What a publish displaces is to be looked at right after it, and not after a slow network has answered. Only
+        // where it comes to nothing, the others do not wait for it.
+        let replaced = self.status_read;
+        self.carry_out(publish).await;
+        self.status_read != replaced || self.carry_out(others).await
+    }
+
+    /// Carries out these steps, several at once; says whether anything moved.
+    async fn carry_out(&mut self, mut actions: Vec<Action>) -> bool {
         actions.retain(|action| match action {
             Action::Return { id, due } => {
                 self.start_upload(*id, action.to_string(), *due);
@@ -199,7 +216,8 @@ impl Agent {
                 tracing::warn!(step = name, %error, "a step failed; trying it again later");
                 self.metrics.step_failed(name);
                 self.backoff.failed(name.to_owned(), (self.clock)());
-                self.view.is_certain = false;
+                // What fails in the directory changes nothing in the cloud.
+                self.view.is_certain &= !matches!(error, AgentError::Store(_));
                 false
             }
         }
@@ -245,14 +263,12 @@ impl Agent {
     }
 }
 
-/// What a publish displaces is to be looked at right after it, and not after a slow network has answered: it comes
-/// alone. Only a queue that is made anew waits, for the request files that can be had: so it has the oldest job first.
-fn put_publish_in_order(actions: &mut Vec<Action>, status: &QueueSeen) {
-    let is_publish = |action: &Action| matches!(action, Action::Publish(_));
-    let is_delivery = |action: &Action| matches!(action, Action::Deliver(_));
-    if matches!(status, QueueSeen::Missing) && actions.iter().any(is_delivery) {
-        actions.retain(|action| !is_publish(action));
-    } else if actions.iter().any(is_publish) {
-        actions.retain(is_publish);
-    }
+/// Leaves so many of the steps that bring something back that the others need not wait for long.
+fn limit_fetches(actions: &mut Vec<Action>) {
+    let mut fetches = 0;
+    actions.retain(|action| {
+        let is_fetch = matches!(action, Action::Ask(_) | Action::Deliver(_) | Action::Restore(_));
+        fetches += usize::from(is_fetch);
+        !is_fetch || fetches <= FETCHES_PER_PLAN
+    });
 }

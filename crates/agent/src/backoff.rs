@@ -6,6 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 const PAUSE_MIN: TimeDelta = TimeDelta::seconds(1);
 const PAUSE_MAX: TimeDelta = TimeDelta::seconds(60);
+/// A look is a single request, and everything waits for it.
+const PAUSE_BETWEEN_ROUNDS_MAX: TimeDelta = TimeDelta::seconds(10);
 
 /// Which steps have failed, and when each may be tried again: one that keeps failing must not hold up the others,
 /// and must not be tried all the time.
@@ -48,9 +50,9 @@ fn pause(times: u32) -> TimeDelta {
     PAUSE_MIN.checked_mul(factor).map_or(PAUSE_MAX, |pause| pause.min(PAUSE_MAX))
 }
 
-/// The same pause, for the loop around all steps.
+/// The same pause, but shorter, for the loop around all steps.
 pub(crate) fn pause_between_rounds(times: u32) -> Duration {
-    jittered(pause(times)).to_std().unwrap_or_default()
+    jittered(pause(times).min(PAUSE_BETWEEN_ROUNDS_MAX)).to_std().unwrap_or_default()
 }
 
 /// The pause, shortened by a random part of its half: many that have failed together must not all come back together.

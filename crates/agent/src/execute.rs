@@ -29,8 +29,10 @@ pub(crate) enum Effect {
     Discarded(u64),
     /// The directory has been freed of what had expired.
     Pruned(DateTime<Utc>),
-    /// The directory is another now than the one that was planned for.
-    Outdated,
+    /// Somebody else has written status.json meanwhile, of which the next look will know.
+    Overtaken,
+    /// A status.json that stayed broken is out of the way, or another one is there.
+    Quarantined,
     /// There is no whole response yet.
     NoResponseYet(Due),
     /// The cloud knows that the lab is alive.
@@ -125,7 +127,8 @@ impl Agent {
                 self.view.last_heartbeat = Some(now);
                 return false;
             }
-            Effect::Outdated | Effect::NoResponseYet(_) => {}
+            Effect::Overtaken | Effect::NoResponseYet(_) => return false,
+            Effect::Quarantined => {}
         }
         true
     }
@@ -172,9 +175,9 @@ impl Agent {
 
     async fn restore(&self, job: Job) -> Result<Effect, AgentError> {
         let id = job.id;
-        let Some(expected) = &job.response else { return Ok(Effect::Outdated) };
-        let body = self.store.open_response(id, expected).await?;
-        let body = body.ok_or(AgentError::Gone { id, what: "response" })?;
+        let gone = || AgentError::Gone { id, what: "response" };
+        let expected = job.response.as_ref().ok_or_else(gone)?;
+        let body = self.store.open_response(id, expected).await?.ok_or_else(gone)?;
         let (directory, body) = (self.directory.clone(), SyncIoBridge::new(Box::pin(body)));
         blocking(move || directory.write_response(id, body)).await?;
         tracing::info!(uuid = %id, bytes = expected.size_bytes, "restored the response");
@@ -193,7 +196,10 @@ impl Agent {
             Published::InPlaceWithoutExchange(fingerprint) => {
                 Effect::Published { queue, fingerprint, by_exchange: false }
             }
-            Published::Overtaken => Effect::Outdated,
+            Published::Overtaken => {
+                tracing::info!("status.json was written meanwhile; looking at it again");
+                Effect::Overtaken
+            }
         })
     }
 
@@ -204,11 +210,11 @@ impl Agent {
         if blocking(move || directory.quarantine_status(&directory.lock()?, read, &name)).await? {
             tracing::error!(kept, "status.json stayed broken: put it aside, and rebuilding it");
         }
-        Ok(Effect::Outdated)
+        Ok(Effect::Quarantined)
     }
 
     async fn cancel(&self, id: JobId) -> Result<Effect, AgentError> {
-        let job = self.store.canceled(id, (self.clock)()).await?;
+        let job = self.store.record_canceled(id, (self.clock)()).await?;
         tracing::info!(uuid = %id, "canceled");
         Ok(Effect::learned(id, job))
     }

@@ -156,6 +156,7 @@ impl Agent {
         let there = BTreeMap::from_iter(there);
         self.view.displaced.retain(|inode, _| there.contains_key(inode));
         self.displaced_read.retain(|inode, _| there.contains_key(inode));
+        self.view.has_unread_displaced = false;
         let mut reads_left = DISPLACED_READS;
         for (inode, content) in there {
             match self.displaced_read.get(&inode) {
@@ -164,28 +165,28 @@ impl Agent {
                     self.displaced_read.insert(inode, content);
                     self.view.see_displaced(inode, None, (self.clock)());
                 }
-                _ if reads_left == 0 => break,
+                _ if reads_left == 0 => self.view.has_unread_displaced = true,
                 _ => {
                     reads_left -= 1;
-                    let news = self.read_displaced(inode).await;
-                    self.displaced_read.insert(inode, content);
-                    self.view.see_displaced(inode, news, (self.clock)());
+                    match self.read_displaced(inode).await {
+                        Ok(news) => {
+                            self.displaced_read.insert(inode, content);
+                            self.view.see_displaced(inode, news, (self.clock)());
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, "cannot read a queue that was displaced; trying again");
+                            self.view.has_unread_displaced = true;
+                        }
+                    }
                 }
             }
         }
     }
 
-    /// What a displaced queue says. One that is broken is being written just now, or never was whole; one that cannot
-    /// be read is nothing to wait for.
-    async fn read_displaced(&self, inode: u64) -> Option<Queue> {
+    /// What a displaced queue says; nothing where it is broken: it is being written just now, or never was whole.
+    async fn read_displaced(&self, inode: u64) -> Result<Option<Queue>, AgentError> {
         let directory = self.directory.clone();
-        match blocking(move || directory.read_displaced(inode)).await {
-            Ok(seen) => seen.queue.ok().flatten(),
-            Err(error) => {
-                tracing::warn!(%error, "cannot read a queue that was displaced");
-                None
-            }
-        }
+        Ok(blocking(move || directory.read_displaced(inode)).await?.queue.ok().flatten())
     }
 
     /// A script that writes another word than the three would wait for ever.

@@ -63,8 +63,6 @@ pub enum ProblemKind {
     JobCanceled,
     /// The lab never came back from the job.
     JobLost,
-    /// The job's week was over before it was done.
-    JobExpired,
     /// More jobs wait than the deployment allows.
     QueueFull,
     /// Something is wrong that trying again does not mend.
@@ -103,7 +101,7 @@ impl ProblemBody {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidJson,
         Self::InvalidHeader,
         Self::InvalidParameter,
@@ -124,7 +122,6 @@ impl ProblemKind {
         Self::JobFailed,
         Self::JobCanceled,
         Self::JobLost,
-        Self::JobExpired,
         Self::QueueFull,
         Self::Internal,
         Self::Unavailable,
@@ -158,7 +155,6 @@ impl ProblemKind {
             Self::JobFailed => (S::UNPROCESSABLE_ENTITY, "job-failed", "The job failed"),
             Self::JobCanceled => (S::UNPROCESSABLE_ENTITY, "job-canceled", "The job was canceled"),
             Self::JobLost => (S::UNPROCESSABLE_ENTITY, "job-lost", "The job was lost"),
-            Self::JobExpired => (S::UNPROCESSABLE_ENTITY, "job-expired", "The job was not done within its week"),
             Self::QueueFull => (S::TOO_MANY_REQUESTS, "queue-full", "The queue is full"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
             Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),

@@ -7,7 +7,7 @@ use http::{HeaderName, Method};
 pub const RETRY_AFTER_S: u32 = 5;
 
 /// How long a client should wait before it submits again to a queue that was full, in seconds: jobs take minutes.
-pub const RETRY_AFTER_QUEUE_FULL_S: u32 = 60;
+pub(crate) const RETRY_AFTER_QUEUE_FULL_S: u32 = 60;
 
 /// The header with the caller's own name for a submit.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

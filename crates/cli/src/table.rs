@@ -9,7 +9,7 @@ type Rows<'a> = Vec<IndexMap<String, &'a RawValue>>;
 
 /// What a spreadsheet takes for the beginning of a formula, also in its wide form.
 /// Source: OWASP, "CSV Injection".
-const FORMULA_STARTS: [char; 10] = ['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠'];
+const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
 /// A list of objects, or the one such list in an object, as CSV with a line of names; nothing at all where the list is
 /// empty, since then nobody knows its names. What is nested stays JSON.
@@ -87,9 +87,9 @@ mod tests {
 
     #[test]
     fn what_a_spreadsheet_would_run_is_text_to_it_and_numbers_stay_numbers() {
-        let json =
-            r#"[{"=n": "=1+1", "b": "-2.5", "c": -2.5, "d": "+cmd|' /C'!A0", "e": "@SUM(1)", "f": "＝1", "g": "a=b"}]"#;
-        let expected = "'=n,b,c,d,e,f,g\n'=1+1,-2.5,-2.5,'+cmd|' /C'!A0,'@SUM(1),'＝1,a=b\n";
+        let json = r#"[{"=n": "=1+1", "b": "-2.5", "c": -2.5,
+                 "d": "+cmd|' /C'!A0", "e": "@SUM(1)", "f": "＝1", "g": "\n=1", "h": "a=b"}]"#;
+        let expected = "'=n,b,c,d,e,f,g,h\n'=1+1,-2.5,-2.5,'+cmd|' /C'!A0,'@SUM(1),'＝1,\"'\n=1\",a=b\n";
         assert_eq!(String::from_utf8(to_csv(json.as_bytes()).unwrap()).unwrap(), expected);
     }
 

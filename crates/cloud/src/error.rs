@@ -22,6 +22,15 @@ pub enum StoreError {
         /// What is wrong with it.
         what: String,
     },
+    /// Something other than bcrlapi wrote the row of an idempotency key.
+    #[error(
+        "row {row} in the table, of an idempotency key, lacks a field or has one of a wrong form: remove the row, and the \
+         key is free again"
+    )]
+    DamagedKey {
+        /// The row's key.
+        row: String,
+    },
 }
 
 impl StoreError {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use bcrlapi_domain::limits::RETENTION;
 use bcrlapi_domain::{Job, JobId, Owner, Payload, State};
 use chrono::{DateTime, SecondsFormat, Utc};
 
@@ -14,9 +15,30 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 
 const JOB_PREFIX: &str = "job#";
 
+// The attributes of a job's row, beside the keys. Of these, `status` and `error` are among DynamoDB's reserved words: in
+// expressions they need names of another kind.
+pub(crate) const API: &str = "api";
+pub(crate) const STATUS: &str = "status";
+pub(crate) const OUTCOME: &str = "outcome";
+pub(crate) const ERROR: &str = "error";
+pub(crate) const START_DATE: &str = "start_date";
+pub(crate) const FINISH_DATE: &str = "finish_date";
+pub(crate) const PROGRESS: &str = "progress";
+pub(crate) const MESSAGE: &str = "message";
+pub(crate) const REQUEST_SHA256: &str = "request_sha256";
+pub(crate) const RESPONSE_SIZE: &str = "response_size";
+pub(crate) const RESPONSE_SHA256: &str = "response_sha256";
+const REQUEST_DATE: &str = "request_date";
+const REQUEST_SIZE: &str = "request_size";
+
 /// The key of a job's row.
 pub(crate) fn pk(id: JobId) -> AttributeValue {
     AttributeValue::S(format!("{JOB_PREFIX}{id}"))
+}
+
+/// The key before those of all jobs that have not expired.
+pub(crate) fn oldest_pk(now: DateTime<Utc>) -> AttributeValue {
+    pk(JobId::earliest(now - RETENTION))
 }
 
 /// A date as rows hold it: RFC 3339, UTC, to the millisecond.
@@ -44,11 +66,11 @@ pub(crate) fn from_requested(job: &Job) -> Item {
         (PK.to_owned(), pk(job.id)),
         (INBOX.to_owned(), text(INBOX_NEW)),
         (OWNER.to_owned(), text(job.owner.as_str())),
-        ("api".to_owned(), text(job.api.as_str())),
-        ("status".to_owned(), text(job.state.status().as_str())),
-        ("request_date".to_owned(), date(job.id.request_date())),
-        ("request_size".to_owned(), number(job.request.size_bytes)),
-        ("request_sha256".to_owned(), text(&job.request.sha256)),
+        (API.to_owned(), text(job.api.as_str())),
+        (STATUS.to_owned(), text(job.state.status().as_str())),
+        (REQUEST_DATE.to_owned(), date(job.id.request_date())),
+        (REQUEST_SIZE.to_owned(), number(job.request.size_bytes)),
+        (REQUEST_SHA256.to_owned(), text(&job.request.sha256)),
         (EXPIRES_AT.to_owned(), expires_at(job.id)),
     ])
 }
@@ -80,21 +102,21 @@ struct Row<'a>(&'a Item);
 
 impl Row<'_> {
     fn to_job(&self, id: JobId) -> Option<Job> {
-        let status = self.text("status")?.parse().ok()?;
-        let outcome = self.parsed("outcome").ok()?;
+        let status = self.text(STATUS)?.parse().ok()?;
+        let outcome = self.parsed(OUTCOME).ok()?;
         Some(Job {
             id,
-            api: self.text("api")?.parse().ok()?,
+            api: self.text(API)?.parse().ok()?,
             owner: Owner::from_stored(self.text(OWNER)?.to_owned()),
             state: State::from_parts(status, outcome)?,
-            error: self.text("error").map(str::to_owned),
-            start_date: self.parsed("start_date").ok()?,
-            finish_date: self.parsed("finish_date").ok()?,
-            progress: self.number("progress").and_then(|percent| u8::try_from(percent).ok()),
-            message: self.text("message").map(str::to_owned),
+            error: self.text(ERROR).map(str::to_owned),
+            start_date: self.parsed(START_DATE).ok()?,
+            finish_date: self.parsed(FINISH_DATE).ok()?,
+            progress: self.number(PROGRESS).and_then(|percent| u8::try_from(percent).ok()),
+            message: self.text(MESSAGE).map(str::to_owned),
             cancel_requested: self.flag(CANCEL_REQUESTED),
-            request: self.payload("request_size", "request_sha256")?,
-            response: self.payload("response_size", "response_sha256"),
+            request: self.payload(REQUEST_SIZE, REQUEST_SHA256)?,
+            response: self.payload(RESPONSE_SIZE, RESPONSE_SHA256),
         })
     }
 

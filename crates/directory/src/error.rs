@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bcrlapi_exchange::BrokenQueue;
+use bcrlapi_exchange::Queue;
 
 /// Why something could not be done in the shared directory.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +20,15 @@ pub enum DirectoryError {
     /// Something else stands where a folder should be.
     #[error("{0} is not a folder; move it away, and a folder is made")]
     NotAFolder(PathBuf),
-    /// The queue would be larger than what is read.
-    #[error("not written: {0}")]
-    QueueTooLarge(BrokenQueue),
+    /// The queue is larger than what anybody reads again.
+    #[error(
+        "status.json would have {size_bytes} bytes, over the limit of {}; remove entries that are done",
+        Queue::MAX_BYTES
+    )]
+    QueueTooLarge {
+        /// How many it would have.
+        size_bytes: u64,
+    },
     /// Another process keeps the lock.
     #[error("{0} has been locked by another process for too long; hold the lock only while status.json is rewritten")]
     Locked(PathBuf),

@@ -87,7 +87,7 @@ impl SharedDir {
         let content = queue.render();
         let size_bytes = content.len() as u64;
         if size_bytes > Queue::MAX_BYTES {
-            return Err(DirectoryError::QueueTooLarge(BrokenQueue::TooLarge { size_bytes }));
+            return Err(DirectoryError::QueueTooLarge { size_bytes });
         }
         let ours = durable::stage(&staged, |file| file.write_all(&content), like.as_ref())?;
         let published = match self.place_status(read) {

@@ -114,6 +114,8 @@ mod tests {
         assert!(!is_one(OwnerScope::Principal, "AROA:alice", "AIDA"));
         assert!(is_one(OwnerScope::Account, "AROA:alice", "AIDA"));
         assert_ne!(OwnerScope::Account.owner("1", "AIDA"), OwnerScope::Account.owner("2", "AIDA"));
+        let user = |scope: OwnerScope| scope.owner("1", "AIDA");
+        assert_eq!(user(OwnerScope::Session), user(OwnerScope::Principal), "a user has no sessions");
     }
 
     #[test]

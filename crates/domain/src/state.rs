@@ -15,8 +15,7 @@ pub enum Status {
 }
 
 /// How a done job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// There is a result.
     Succeeded,
@@ -26,8 +25,6 @@ pub enum Outcome {
     Canceled,
     /// The lab never came back from it.
     Lost,
-    /// Its week was over before it was done.
-    Expired,
 }
 
 /// The word is none of ours.
@@ -73,7 +70,7 @@ impl Status {
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Succeeded, Self::Failed, Self::Canceled, Self::Lost, Self::Expired];
+    pub const ALL: [Self; 4] = [Self::Succeeded, Self::Failed, Self::Canceled, Self::Lost];
 
     /// The word in files, rows and answers.
     pub fn as_str(self) -> &'static str {
@@ -82,7 +79,6 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Canceled => "canceled",
             Self::Lost => "lost",
-            Self::Expired => "expired",
         }
     }
 }

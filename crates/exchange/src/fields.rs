@@ -9,12 +9,21 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+/// Reads an object as a type that has just the fields that are usual; `None` if it is not as usual. For speed: whatever
+/// is not as usual can be read as [`Fields`].
+pub(crate) fn usual<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    // To serde, an array is a struct too.
+    let is_object = json.trim_ascii_start().starts_with(b"{");
+    if is_object { serde_json::from_slice(json).ok() } else { None }
+}
+
 /// The fields of an object.
 #[derive(Debug, Default)]
-pub(crate) struct Fields<'a>(Vec<(Name<'a>, &'a RawValue)>);
+pub(crate) struct Fields<'a>(Vec<(Text<'a>, &'a RawValue)>);
 
-#[derive(Debug, Deserialize, Serialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+/// A text or a field's name. Half a surrogate pair, as Python writes it for a byte that is no UTF-8, is read as U+FFFD.
+#[derive(Debug, Serialize)]
+struct Text<'a>(Cow<'a, str>);
 
 impl<'a> Fields<'a> {
     /// The fields of a JSON text; none where that is no object.
@@ -37,11 +46,16 @@ impl<'a> Fields<'a> {
         serde_json::from_str(self.raw(name)?.get()).ok()
     }
 
+    /// The field's value, if it is a text.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.get::<Text<'_>>(name).map(|text| text.0.into_owned())
+    }
+
     /// Gives the field this value, at its place or at the end.
     pub(crate) fn set(&mut self, name: &'a str, value: &'a RawValue) {
         match self.0.iter_mut().rfind(|(other, _)| other.0 == name) {
             Some((_, old)) => *old = value,
-            None => self.0.push((Name(name.into()), value)),
+            None => self.0.push((Text(name.into()), value)),
         }
     }
 }
@@ -50,7 +64,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
         impl<'de> Visitor<'de> for Object {
-            type Value = Vec<(Name<'de>, &'de RawValue)>;
+            type Value = Vec<(Text<'de>, &'de RawValue)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -66,6 +80,28 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
             }
         }
         deserializer.deserialize_map(Object).map(Self)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+                Ok(Text(String::from_utf8_lossy(bytes)))
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                Ok(Text(String::from_utf8_lossy(bytes).into_owned().into()))
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
     }
 }
 

@@ -15,8 +15,6 @@ const DISPLACED_LINGER: TimeDelta = TimeDelta::seconds(10);
 /// How long a withdrawn job must have been out of the queue before it counts as canceled: a script that had read the
 /// queue before, and wants the job, has written so by then, and the agent has seen it.
 const WITHDRAWAL_GRACE: TimeDelta = TimeDelta::seconds(15);
-/// The most jobs that one plan asks for: what else there is to do must not wait for all of them.
-const ASKS_PER_PLAN: usize = 500;
 /// How often the directory is freed of what has expired. Source: the specification, "older data is deleted daily".
 const PRUNE_INTERVAL: TimeDelta = TimeDelta::days(1);
 /// How often the cloud is told that this lab is alive.
@@ -52,24 +50,17 @@ pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> 
             if unknown.peek().is_none() {
                 actions.extend(publish(None, view, settings, now));
             }
-            actions.extend(unknown.take(ASKS_PER_PLAN).map(Action::Ask));
+            actions.extend(unknown.map(Action::Ask));
         }
         QueueSeen::Whole(file) => {
             actions.extend(publish(Some(file), view, settings, now));
             let open = file.entries().iter().filter(|entry| entry.state().is_some_and(|state| !state.is_done()));
             let lost = view.requests.iter().copied().filter(|&id| file.entry(id).is_none());
-            let unknown = unknown_jobs(open.filter_map(Entry::id).chain(lost), view, now);
-            actions.extend(unknown.take(ASKS_PER_PLAN).map(Action::Ask));
+            actions.extend(unknown_jobs(open.filter_map(Entry::id).chain(lost), view, now).map(Action::Ask));
             if is_prune_due(view, now) && !file.has_expired(now) {
                 actions.push(Action::Prune);
             }
-            let has_news = view.displaced.values().any(|displaced| displaced.news.is_some());
-            let is_withdrawn = |known: &&LabJob| {
-                !has_news
-                    && known.is_asked_back()
-                    && known.withdrawn_since.is_some_and(|since| now - since >= WITHDRAWAL_GRACE)
-            };
-            actions.extend(view.jobs.values().filter(is_withdrawn).map(|known| Action::Cancel(known.job.id)));
+            actions.extend(jobs_to_cancel(view, now).map(Action::Cancel));
             let report = |known| report(known, file.entry(known.job.id)?, settings, now);
             actions.extend(view.jobs.values().filter_map(report));
         }
@@ -124,8 +115,8 @@ fn publish(file: Option<&Queue>, view: &View, settings: Settings, now: DateTime<
     for news in news {
         merged.absorb(news, is_welcome);
     }
-    for known in view.jobs.values().filter(|known| known.is_withdrawn()) {
-        merged.withdraw(known.job.id);
+    if view.jobs.values().any(LabJob::is_withdrawn) {
+        merged.withdraw(|id| view.jobs.get(&id).is_some_and(LabJob::is_withdrawn));
     }
     // Where an entry was lost, a response is all that is left of a program's run.
     let has_run =
@@ -150,6 +141,17 @@ fn is_prune_due(view: &View, now: DateTime<Utc>) -> bool {
 fn unknown_jobs(ids: impl Iterator<Item = JobId>, view: &View, now: DateTime<Utc>) -> impl Iterator<Item = JobId> {
     let is_known = |id: &JobId| view.jobs.contains_key(id) || view.foreign.contains(id) || view.inbox.contains(id);
     ids.filter(move |id| !is_known(id) && !id.is_expired(now))
+}
+
+/// The jobs that have been out of the queue for long enough; none as long as a script may have said something that is
+/// not in the queue yet.
+fn jobs_to_cancel(view: &View, now: DateTime<Utc>) -> impl Iterator<Item = JobId> {
+    let has_news = view.has_unread_displaced || view.displaced.values().any(|displaced| displaced.news.is_some());
+    let is_over = move |known: &&LabJob| {
+        let withdrawn_since = known.withdrawn_since.filter(|_| !has_news && known.is_asked_back());
+        withdrawn_since.is_some_and(|since| now - since >= WITHDRAWAL_GRACE)
+    };
+    view.jobs.values().filter(is_over).map(|known| known.job.id)
 }
 
 /// What to tell the cloud of a job whose entry is ahead of it.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::entry::on_one_line;
-use crate::fields::Fields;
+use crate::fields::{Fields, usual};
 use crate::without_nan::without_nan;
 use crate::{Entry, spaced_json};
 
@@ -26,7 +26,7 @@ pub struct Queue {
 /// A queue in which nobody has put anything of their own. Reading just this takes half the time.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Usual<'a> {
+struct UsualQueue<'a> {
     #[serde(borrow)]
     jobs: Vec<&'a RawValue>,
 }
@@ -69,10 +69,9 @@ impl Queue {
     }
 
     fn parse_json(json: &[u8]) -> Result<Self, BrokenQueue> {
-        match serde_json::from_slice(json) {
-            // To serde, an array is a struct too.
-            Ok(Usual { jobs }) if json.trim_ascii_start().starts_with(b"{") => Ok(Self::of(&jobs)),
-            _ => Self::parse_fields(&serde_json::from_slice(json)?),
+        match usual(json) {
+            Some(UsualQueue { jobs }) => Ok(Self::of(&jobs)),
+            None => Self::parse_fields(&serde_json::from_slice(json)?),
         }
     }
 
@@ -157,9 +156,9 @@ impl Queue {
         self.make_index();
     }
 
-    /// Takes over what the other queue knows more: entries that are further there, and entries this one lacks, if they
-    /// are done or `is_welcome`. Of any other job an old queue must not bring back a turn. Says
-    /// whether that changed anything. A state is a maximum, so neither order nor repetition matters.
+    /// Takes over what the other queue knows more: entries that are further there, and entries that this one lacks, if
+    /// they are done or `is_welcome`. Any other might give an old job a new turn. Says whether that changed anything. A
+    /// state is a maximum, so neither order nor repetition matters.
     pub fn absorb(&mut self, other: &Self, is_welcome: impl Fn(JobId, Option<State>) -> bool) -> bool {
         let mut has_changed = false;
         for entry in &other.entries {
@@ -176,12 +175,10 @@ impl Queue {
         has_changed
     }
 
-    /// Takes out the entry of a job that still waits.
-    pub fn withdraw(&mut self, id: JobId) {
-        let waits = |entry: &Entry| entry.state() == Some(State::Pending);
-        if self.entry(id).is_some_and(waits) {
-            self.retain(|entry| entry.id() != Some(id) || !waits(entry));
-        }
+    /// Takes out the entries of these jobs, as far as they still wait.
+    pub fn withdraw(&mut self, is_withdrawn: impl Fn(JobId) -> bool) {
+        let is_kept = |entry: &Entry| entry.state() != Some(State::Pending) || !entry.id().is_some_and(&is_withdrawn);
+        self.retain(is_kept);
     }
 
     /// Moves the job's entry forward to `state`; says whether that changed anything. Never moves it back.

@@ -25,6 +25,8 @@ pub struct View {
     pub status: QueueSeen,
     /// The queues that were displaced by newer ones and linger, by their inode's number.
     pub displaced: BTreeMap<u64, Displaced>,
+    /// Whether there are displaced queues that nobody has read yet.
+    pub has_unread_displaced: bool,
     /// When the directory was last freed of what has expired.
     pub last_prune: Option<DateTime<Utc>>,
     /// When the cloud was last told that this lab is alive.

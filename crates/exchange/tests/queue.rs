@@ -86,6 +86,24 @@ fn one_job_is_one_line_however_it_was_written() {
 }
 
 #[test]
+fn half_a_surrogate_pair_loses_no_entry_and_no_reason() {
+    let text = format!(
+        "{{\"\\udce9\": 1, \"jobs\": [{{\"\\udce9\": 2, \"uuid\": \"{FIRST}\", \"status\": \"failed\", \"error\": \"no \\udce9.csv\"}}]}}"
+    );
+    let entry = parse(&text).entry(id(FIRST)).unwrap().clone();
+    assert_eq!(entry.state(), Some(State::Done(Outcome::Failed)));
+    assert!(entry.error().unwrap().starts_with("no \u{fffd}"), "{:?}", entry.error());
+}
+
+#[test]
+fn a_word_that_nobody_knows_gives_way_to_done_and_to_nothing_else() {
+    let with = |status: &str| parse(&format!("{{\"jobs\": [{{\"uuid\": \"{FIRST}\", \"status\": \"{status}\"}}]}}"));
+    for (status, gives_way) in [("pending", false), ("processing", false), ("done", true), ("ended", false)] {
+        assert_eq!(with("finished").absorb(&with(status), |_, _| true), gives_way, "{status}");
+    }
+}
+
+#[test]
 fn a_list_is_no_entry() {
     let file = parse(&format!("{{\"jobs\": [[\"{FIRST}\", \"pending\", null]]}}"));
     assert_eq!((file.entries()[0].id(), file.entries()[0].state()), (None, None));

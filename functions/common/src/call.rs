@@ -127,7 +127,7 @@ impl Call {
 pub fn store_problem(error: StoreError) -> Problem {
     match error {
         StoreError::Unavailable { .. } => Problem::unavailable(error),
-        StoreError::Damaged { .. } => Problem::internal(error),
+        StoreError::Damaged { .. } | StoreError::DamagedKey { .. } => Problem::internal(error),
     }
 }
 

@@ -87,7 +87,6 @@ fn succeeded(job: &Job) -> Result<&Payload, Problem> {
         (State::Done(Outcome::Failed), _) => Err(Problem::new(ProblemKind::JobFailed, reason())),
         (State::Done(Outcome::Canceled), _) => Err(Problem::new(ProblemKind::JobCanceled, reason())),
         (State::Done(Outcome::Lost), _) => Err(Problem::new(ProblemKind::JobLost, reason())),
-        (State::Done(Outcome::Expired), _) => Err(Problem::new(ProblemKind::JobExpired, reason())),
         (State::Pending | State::Processing, _) => {
             let detail = format!("job {} is {}; ask again later", job.id, job.state.status().as_str());
             Err(Problem::new(ProblemKind::ResultNotReady, detail))
@@ -133,8 +132,7 @@ mod tests {
             (State::Done(Outcome::Succeeded), None, "internal"),
             (State::Done(Outcome::Failed), None, "job-failed"),
             (State::Done(Outcome::Canceled), None, "job-canceled"),
-            (State::Done(Outcome::Lost), None, "job-lost"),
-            (State::Done(Outcome::Expired), Some(payload.clone()), "job-expired"),
+            (State::Done(Outcome::Lost), Some(payload.clone()), "job-lost"),
         ] {
             let job = Job { state, response, ..job.clone() };
             assert_eq!(succeeded(&job).unwrap_err().kind.code(), code, "{state:?}");

@@ -23,7 +23,7 @@ pub use metrics::metrics_line;
 /// `infra/openapi.yaml` as JSON. Its one server is [`BASE_URL`].
 const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 /// Stands for the URL that the caller has asked at, so that a tool that is given what is served finds the API.
-const BASE_URL: &str = "\"{base_url}\"";
+const BASE_URL: &str = concat!("\"", env!("OPENAPI_BASE_URL"), "\"");
 
 /// Answers one call that came in at `now`. An answer that says how the lab is carries the [`LabState`] among its
 /// extensions too, for whoever counts: see [`metrics_line`].

@@ -2,13 +2,12 @@
 
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use bcrlapi_domain::limits::RETENTION;
 use bcrlapi_domain::{ApiName, Job, JobId, Owner, Status};
 use chrono::{DateTime, Utc};
 
 use super::JobStore;
 use crate::StoreError;
-use crate::item::{self, text};
+use crate::item::{self, API, STATUS, text};
 use crate::schema::{OWNER, PK};
 
 /// The most rows that one call goes through in search of those that a filter lets pass: four looks.
@@ -72,21 +71,21 @@ impl JobStore {
         now: DateTime<Utc>,
     ) -> QueryFluentBuilder {
         let query = self.dynamodb.query().table_name(&self.table).index_name(OWNER).scan_index_forward(false);
-        let query = query.key_condition_expression("#owner = :owner AND pk >= :oldest");
+        let query = query.key_condition_expression(format!("#owner = :owner AND {PK} >= :oldest"));
         let mut query = query.expression_attribute_names("#owner", OWNER);
         query = query.expression_attribute_values(":owner", text(owner.as_str()));
-        query = query.expression_attribute_values(":oldest", item::pk(JobId::earliest(now - RETENTION)));
+        query = query.expression_attribute_values(":oldest", item::oldest_pk(now));
         if let Some(id) = after {
             query = query.exclusive_start_key(OWNER, text(owner.as_str())).exclusive_start_key(PK, item::pk(id));
         }
         let mut conditions = Vec::new();
         if let Some(api) = &filter.api {
-            conditions.push("api = :api");
+            conditions.push(format!("{API} = :api"));
             query = query.expression_attribute_values(":api", text(api.as_str()));
         }
         if let Some(status) = filter.status {
-            conditions.push("#status = :status");
-            query = query.expression_attribute_names("#status", "status");
+            conditions.push("#status = :status".to_owned());
+            query = query.expression_attribute_names("#status", STATUS);
             query = query.expression_attribute_values(":status", text(status.as_str()));
         }
         query.set_filter_expression((!conditions.is_empty()).then(|| conditions.join(" AND ")))

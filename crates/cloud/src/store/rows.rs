@@ -5,18 +5,21 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
-use bcrlapi_domain::limits::RETENTION;
 use bcrlapi_domain::{Job, JobId, Outcome, Payload, Status};
 use chrono::{DateTime, Utc};
 
 use super::JobStore;
-use crate::item::{self, Item, date, number, text};
-use crate::schema::{INBOX, INBOX_NEW, INBOX_TAKEN, PK};
+use crate::item::{
+    self, ERROR, FINISH_DATE, Item, MESSAGE, OUTCOME, PROGRESS, RESPONSE_SHA256, RESPONSE_SIZE, START_DATE, STATUS,
+    date, number, text,
+};
+use crate::schema::{CANCEL_REQUESTED, INBOX, INBOX_NEW, INBOX_TAKEN, PK};
 use crate::{Heartbeat, StoreError};
 
 /// The most jobs that one look into the inbox brings.
 const INBOX_PAGE: i32 = 500;
-const SET_DONE: &str = "SET #status = :status, outcome = :outcome, finish_date = :now";
+
+const SET_STATUS: &str = "SET #status = :status";
 
 impl JobStore {
     /// The job as the table has it now; `None` if it has no such job.
@@ -57,8 +60,8 @@ impl JobStore {
     /// All jobs that have not expired and that a lab has ever taken or are done, and the errors of rows that are
     /// damaged. Reads the whole table.
     pub async fn known_jobs(&self, now: DateTime<Utc>) -> Result<Vec<Result<Job, StoreError>>, StoreError> {
-        let scan = self.dynamodb.scan().table_name(&self.table).filter_expression("pk >= :oldest");
-        let scan = scan.expression_attribute_values(":oldest", item::pk(JobId::earliest(now - RETENTION)));
+        let scan = self.dynamodb.scan().table_name(&self.table).filter_expression(format!("{PK} >= :oldest"));
+        let scan = scan.expression_attribute_values(":oldest", item::oldest_pk(now));
         let mut rows = scan.into_paginator().items().send();
         let mut jobs = Vec::new();
         while let Some(row) = rows.next().await {
@@ -70,7 +73,8 @@ impl JobStore {
 
     /// Takes a job for the lab; `None` if it is done or gone. Taking it again gives it again, as it then is.
     pub async fn take(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        let take = self.update(id).update_expression("SET inbox = :taken").condition_expression("inbox = :new");
+        let take = self.update(id).update_expression(format!("SET {INBOX} = :taken"));
+        let take = take.condition_expression(format!("{INBOX} = :new"));
         let take = take.expression_attribute_values(":taken", text(INBOX_TAKEN));
         let take = take.expression_attribute_values(":new", text(INBOX_NEW));
         let row = changed(take.send().await)?;
@@ -87,15 +91,15 @@ impl JobStore {
         message: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>, StoreError> {
-        let mut set = "SET #status = :status, inbox = :taken, start_date = if_not_exists(start_date, :now)".to_owned();
+        let mut set = format!("{SET_STATUS}, {INBOX} = :taken, {START_DATE} = if_not_exists({START_DATE}, :now)");
         let mut update = self.advance(id, Status::Processing).expression_attribute_values(":now", date(now));
         update = update.expression_attribute_values(":taken", text(INBOX_TAKEN));
         if let Some(progress) = progress {
-            set += ", progress = :progress";
+            set += &format!(", {PROGRESS} = :progress");
             update = update.expression_attribute_values(":progress", number(progress));
         }
         if let Some(message) = message {
-            set += ", message = :message";
+            set += &format!(", {MESSAGE} = :message");
             update = update.expression_attribute_values(":message", text(message));
         }
         job_in(changed(update.update_expression(set).send().await)?)
@@ -104,7 +108,8 @@ impl JobStore {
     /// Records that the job has succeeded; its response must be uploaded. A done job stays as it is. Gives the job as
     /// it then is; `None` if there is no such job.
     pub async fn succeed(&self, id: JobId, response: &Payload, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
-        let update = self.finish(id, Outcome::Succeeded, "response_size = :size, response_sha256 = :sha256", now);
+        let response_fields = format!("{RESPONSE_SIZE} = :size, {RESPONSE_SHA256} = :sha256");
+        let update = self.finish(id, Outcome::Succeeded, &response_fields, now);
         let update = update.expression_attribute_values(":size", number(response.size_bytes));
         let update = update.expression_attribute_values(":sha256", text(&response.sha256));
         job_in(changed(update.send().await)?)
@@ -130,7 +135,7 @@ impl JobStore {
         now: DateTime<Utc>,
     ) -> Result<Option<Job>, StoreError> {
         let update = self.finish(id, outcome, "#error = :error", now);
-        let update = update.expression_attribute_names("#error", "error");
+        let update = update.expression_attribute_names("#error", ERROR);
         job_in(changed(update.expression_attribute_values(":error", text(error)).send().await)?)
     }
 
@@ -139,17 +144,17 @@ impl JobStore {
     /// is no such job.
     pub async fn cancel(&self, id: JobId, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
         let cancel = self.finish_canceled(id, now);
-        let cancel = cancel.condition_expression("inbox = :new AND attribute_not_exists(cancel_requested)");
+        let not_asked = format!("attribute_not_exists({CANCEL_REQUESTED})");
+        let cancel = cancel.condition_expression(format!("{INBOX} = :new AND {not_asked}"));
         let cancel = cancel.expression_attribute_values(":new", text(INBOX_NEW));
         let row = changed(cancel.send().await)?;
         if !row.as_ref().is_some_and(item::is_taken) {
             return job_in(row);
         }
         // Into the inbox again: there the lab learns of it without another question.
-        let request = self.update(id).update_expression("SET cancel_requested = :true, inbox = :new");
-        let request = request
-            .condition_expression("#status = :pending AND inbox = :taken AND attribute_not_exists(cancel_requested)");
-        let request = request.expression_attribute_names("#status", "status");
+        let request = self.update(id).update_expression(format!("SET {CANCEL_REQUESTED} = :true, {INBOX} = :new"));
+        let request = request.condition_expression(format!("#status = :pending AND {INBOX} = :taken AND {not_asked}"));
+        let request = request.expression_attribute_names("#status", STATUS);
         let request = request.expression_attribute_values(":true", AttributeValue::Bool(true));
         let request = request.expression_attribute_values(":new", text(INBOX_NEW));
         let request = request.expression_attribute_values(":taken", text(INBOX_TAKEN));
@@ -159,7 +164,7 @@ impl JobStore {
 
     /// Records that the lab has given a pending job back to its caller. A job whose program runs or that is done stays
     /// as it is. Gives the job as it then is; `None` if there is no such job.
-    pub async fn canceled(&self, id: JobId, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
+    pub async fn record_canceled(&self, id: JobId, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
         let canceled = self.finish_canceled(id, now).condition_expression("#status = :pending");
         let canceled = canceled.expression_attribute_values(":pending", text(Status::Pending.as_str()));
         job_in(changed(canceled.send().await)?)
@@ -180,9 +185,9 @@ impl JobStore {
 
     pub(super) fn query_inbox(&self, value: &str, now: DateTime<Utc>) -> QueryFluentBuilder {
         let query = self.dynamodb.query().table_name(&self.table).index_name(INBOX);
-        let query = query.key_condition_expression("inbox = :inbox AND pk >= :oldest");
+        let query = query.key_condition_expression(format!("{INBOX} = :inbox AND {PK} >= :oldest"));
         let query = query.expression_attribute_values(":inbox", text(value));
-        query.expression_attribute_values(":oldest", item::pk(JobId::earliest(now - RETENTION)))
+        query.expression_attribute_values(":oldest", item::oldest_pk(now))
     }
 
     /// An update that gives the row as it then is, also where its condition does not hold.
@@ -194,7 +199,7 @@ impl JobStore {
 
     /// An update to `#status = :status` that holds only where the domain lets the job come from.
     fn advance(&self, id: JobId, next: Status) -> UpdateItemFluentBuilder {
-        let mut update = self.update(id).expression_attribute_names("#status", "status");
+        let mut update = self.update(id).expression_attribute_names("#status", STATUS);
         let mut sources = Vec::new();
         for source in Status::ALL.into_iter().filter(|status| status.may_become(next)) {
             let name = format!(":{}", source.as_str());
@@ -207,19 +212,23 @@ impl JobStore {
 
     fn finish(&self, id: JobId, outcome: Outcome, fields: &str, now: DateTime<Utc>) -> UpdateItemFluentBuilder {
         let update = self.advance(id, Status::Done);
-        let update = update.update_expression(format!("{SET_DONE}, {fields} REMOVE {INBOX}"));
+        let update = update.update_expression(format!("{}, {fields} REMOVE {INBOX}", set_done()));
         let update = update.expression_attribute_values(":outcome", text(outcome.as_str()));
         update.expression_attribute_values(":now", date(now))
     }
 
     /// An update to done and canceled, which still lacks its condition.
     fn finish_canceled(&self, id: JobId, now: DateTime<Utc>) -> UpdateItemFluentBuilder {
-        let update = self.update(id).expression_attribute_names("#status", "status");
-        let update = update.update_expression(format!("{SET_DONE} REMOVE {INBOX}"));
+        let update = self.update(id).expression_attribute_names("#status", STATUS);
+        let update = update.update_expression(format!("{} REMOVE {INBOX}", set_done()));
         let update = update.expression_attribute_values(":status", text(Status::Done.as_str()));
         let update = update.expression_attribute_values(":outcome", text(Outcome::Canceled.as_str()));
         update.expression_attribute_values(":now", date(now))
     }
+}
+
+fn set_done() -> String {
+    format!("{SET_STATUS}, {OUTCOME} = :outcome, {FINISH_DATE} = :now")
 }
 
 /// The row after an update, or as it was found where the update's condition did not hold; `None` if there is none.

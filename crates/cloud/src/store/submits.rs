@@ -17,21 +17,19 @@ use chrono::{DateTime, Utc};
 
 use super::JobStore;
 use crate::item::{self, Item, number};
-use crate::schema::{INBOX_ALL, PK};
+use crate::schema::{EXPIRES_AT, INBOX_ALL, PK};
 use crate::{KeyedSubmit, StoreError};
 
 /// How often a transaction is tried that others on the same key keep disturbing, and the pause before the second try.
 const CONFLICT_TRIES: u32 = 8;
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 
-const IS_NEW: &str = "attribute_not_exists(pk)";
-
 impl JobStore {
     /// Records a new job: its body first, then the row that makes it visible to the lab.
     pub async fn submit(&self, job: &Job, body: Bytes) -> Result<(), StoreError> {
         self.put_request(job.id, body, &job.request).await?;
         let put = self.dynamodb.put_item().table_name(&self.table).set_item(Some(item::from_requested(job)));
-        match put.condition_expression(IS_NEW).send().await {
+        match put.condition_expression(is_new()).send().await {
             // The id is new by construction: a row that is there already is this very one, after a lost answer.
             Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
                 Ok(())
@@ -50,7 +48,7 @@ impl JobStore {
         let get = self.dynamodb.get_item().table_name(&self.table).key(PK, KeyedSubmit::pk(job, key));
         let row = get.consistent_read(true).send().await;
         let row = row.map_err(StoreError::unavailable("read the idempotency key's row"))?.item;
-        let keyed = row.as_ref().map(|row| keyed_in(row, job)).transpose()?;
+        let keyed = row.as_ref().map(KeyedSubmit::from_item).transpose()?;
         Ok(keyed.filter(|keyed| !keyed.id.is_expired(now)))
     }
 
@@ -98,10 +96,10 @@ impl JobStore {
         key: &IdempotencyKey,
         now: DateTime<Utc>,
     ) -> Result<Option<KeyedSubmit>, StoreError> {
-        let free =
-            self.put(KeyedSubmit::to_item(job, key)).condition_expression(format!("{IS_NEW} OR expires_at <= :now"));
+        let is_free = format!("{} OR {EXPIRES_AT} <= :now", is_new());
+        let free = self.put(KeyedSubmit::to_item(job, key)).condition_expression(is_free);
         let free = free.expression_attribute_values(":now", number(now.timestamp().cast_unsigned()));
-        let new = self.put(item::from_requested(job)).condition_expression(IS_NEW);
+        let new = self.put(item::from_requested(job)).condition_expression(is_new());
         let retries = RetryConfig::standard().with_max_attempts(CONFLICT_TRIES).with_initial_backoff(CONFLICT_PAUSE);
         let config = aws_sdk_dynamodb::config::Builder::new().retry_config(retries).retry_classifier(RetryConflicts);
         // By the token a try whose answer was lost is the same transaction, and succeeds again.
@@ -111,7 +109,7 @@ impl JobStore {
             Ok(_) => Ok(None),
             Err(error) => match reasons(&error).iter().find_map(CancellationReason::item) {
                 // After ten minutes the token is forgotten, and the key's row is this very submit's.
-                Some(row) => Ok(Some(keyed_in(row, job)?).filter(|keyed| keyed.id != job.id)),
+                Some(row) => Ok(Some(KeyedSubmit::from_item(row)?).filter(|keyed| keyed.id != job.id)),
                 None => Err(StoreError::unavailable("write the job's row and its key's")(error)),
             },
         }
@@ -127,9 +125,9 @@ fn in_transaction(put: PutBuilder) -> TransactWriteItem {
     TransactWriteItem::builder().put(put.build().expect("table and item are set")).build()
 }
 
-fn keyed_in(row: &Item, job: &Job) -> Result<KeyedSubmit, StoreError> {
-    let what = || "its idempotency key's row lacks a field or has one of a wrong form".to_owned();
-    KeyedSubmit::from_item(row).ok_or_else(|| StoreError::Damaged { id: job.id, what: what() })
+/// The condition that there is no such row.
+fn is_new() -> String {
+    format!("attribute_not_exists({PK})")
 }
 
 fn reasons(error: &SdkError<TransactWriteItemsError>) -> &[CancellationReason] {

@@ -13,9 +13,6 @@ use crate::schema::{INBOX_NEW, PK};
 use crate::trial::ClockSkew;
 use crate::{Heartbeat, Refusal, Tried, item};
 
-/// A condition that no row fulfils: it is judged only once the call is permitted.
-const NEVER: &str = "attribute_exists(pk) AND attribute_not_exists(pk)";
-
 /// Tries the calls of an agent, each on a job that cannot be there.
 #[derive(Debug)]
 pub struct Trial<'a> {
@@ -73,7 +70,7 @@ impl Trial<'_> {
     async fn update_item(&self) -> Tried {
         let update = self.store.dynamodb.update_item().table_name(&self.store.table);
         let update =
-            update.key(PK, item::pk(self.nobodys)).update_expression("REMOVE trial").condition_expression(NEVER);
+            update.key(PK, item::pk(self.nobodys)).update_expression("REMOVE trial").condition_expression(never());
         let tried = match update.send().await {
             Err(error) if is(&error, UpdateItemError::is_conditional_check_failed_exception) => Ok(()),
             other => other.map(drop).map_err(Refusal::from),
@@ -83,7 +80,7 @@ impl Trial<'_> {
 
     async fn put_item(&self) -> Tried {
         let put = self.store.dynamodb.put_item().table_name(&self.store.table);
-        let tried = match put.item(PK, Heartbeat::pk()).condition_expression(NEVER).send().await {
+        let tried = match put.item(PK, Heartbeat::pk()).condition_expression(never()).send().await {
             Err(error) if is(&error, PutItemError::is_conditional_check_failed_exception) => Ok(()),
             other => other.map(drop).map_err(Refusal::from),
         };
@@ -120,4 +117,9 @@ impl Trial<'_> {
 
 fn is<E>(error: &SdkError<E>, kind: impl FnOnce(&E) -> bool) -> bool {
     error.as_service_error().is_some_and(kind)
+}
+
+/// A condition that no row fulfils: it is judged only once the call is permitted.
+fn never() -> String {
+    format!("attribute_exists({PK}) AND attribute_not_exists({PK})")
 }
