@@ -197,6 +197,10 @@ async fn a_resync_brings_back_what_the_lab_has_lost() {
     let ids = system.queue().unwrap().entries().iter().filter_map(Entry::id).collect::<Vec<_>>();
     assert_eq!(ids[..3], [jobs[0].uuid, jobs[1].uuid, jobs[2].uuid], "the oldest is first also if its file was lost");
 
+    fs::write(system.shared(layout::STATUS), "{\"jobs\": [").unwrap();
+    assert!(system.command("bcrlapi-agent").arg("resync").status().unwrap().success(), "it is put aside in time");
+    assert_eq!(system.queue().unwrap().entries().len(), 4);
+
     let gone = jobs[1].uuid;
     let object = format!("s3/bcrlapi/request/{gone}.json");
     fs::remove_file(system.stack().directory().join(object)).unwrap();

@@ -106,10 +106,11 @@ impl Agent {
         })
     }
 
-    /// Looks, plans and acts, until nothing moves or the round is long enough; says whether something still moves. A
-    /// step that fails is logged and tried again later; it is an error only if it was not possible to look. The
-    /// directory is looked at also while the cloud is away: what scripts write must not wait for it.
-    pub async fn round(&mut self, look: Look) -> Result<bool, AgentError> {
+    /// Looks, plans and acts, until nothing moves or the round is long enough; says what is to be looked at without a
+    /// pause, as there is more to do. A step that fails is logged and tried again later; it is an error only if it was
+    /// not possible to look. The directory is looked at also while the cloud is away: what scripts write must not wait
+    /// for it.
+    pub async fn round(&mut self, look: Look) -> Result<Option<Look>, AgentError> {
         let looked = self.look_and_act(look).await;
         self.metrics.see(&self.view);
         match (look, &looked) {
@@ -120,10 +121,10 @@ impl Agent {
         looked
     }
 
-    async fn look_and_act(&mut self, look: Look) -> Result<bool, AgentError> {
+    async fn look_and_act(&mut self, look: Look) -> Result<Option<Look>, AgentError> {
         let cloud = match look {
             Look::Everywhere => self.observe_cloud().await,
-            Look::Directory => Ok(()),
+            Look::Directory => Ok(false),
         };
         let mut moves = self.compared_at.is_some();
         for _ in 0..PLANS_PER_ROUND {
@@ -132,7 +133,9 @@ impl Agent {
                 moves = self.carry_out_plan().await;
             }
         }
-        cloud.map(|()| moves)
+        // New jobs that could not be taken are not asked for again and again.
+        let has_more_new = cloud? && self.view.inbox.is_empty();
+        Ok(if has_more_new { Some(Look::Everywhere) } else { moves.then_some(Look::Directory) })
     }
 
     /// Waits for the next upload to end; for ever, if there is none.
@@ -165,16 +168,16 @@ impl Agent {
         actions.retain(|action| !self.backoff.holds_back(&action.to_string(), now));
         let (publish, mut others): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|action| matches!(action, Action::Publish(_)));
-        limit_fetches(&mut others);
+        let puts_off = limit_fetches(&mut others);
         if matches!(self.view.status, QueueSeen::Missing) {
             // A queue that is made anew waits for the request files that can be had: so it has the oldest job first.
-            return self.carry_out(others).await || self.carry_out(publish).await;
+            return self.carry_out(others).await || puts_off || self.carry_out(publish).await;
         }
         // What a publish displaces is to be looked at right after it, and not after a slow network has answered. Only
         // where it comes to nothing, the others do not wait for it.
         let replaced = self.status_read;
         self.carry_out(publish).await;
-        self.status_read != replaced || self.carry_out(others).await
+        self.status_read != replaced || self.carry_out(others).await || puts_off
     }
 
     /// Carries out these steps, several at once; says whether anything moved.
@@ -263,12 +266,14 @@ impl Agent {
     }
 }
 
-/// Leaves so many of the steps that bring something back that the others need not wait for long.
-fn limit_fetches(actions: &mut Vec<Action>) {
+/// Leaves so many of the steps that bring something back that the others need not wait for long; says whether that
+/// puts any off.
+fn limit_fetches(actions: &mut Vec<Action>) -> bool {
     let mut fetches = 0;
     actions.retain(|action| {
         let is_fetch = matches!(action, Action::Ask(_) | Action::Deliver(_) | Action::Restore(_));
         fetches += usize::from(is_fetch);
         !is_fetch || fetches <= FETCHES_PER_PLAN
     });
+    fetches > FETCHES_PER_PLAN
 }

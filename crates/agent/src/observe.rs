@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bcrlapi_cloud::StoreError;
+use bcrlapi_cloud::{JobStore, StoreError};
 use bcrlapi_directory::{Fingerprint, Lock, SeenStatus};
 use bcrlapi_domain::JobId;
 use bcrlapi_exchange::{Queue, QueueSeen};
@@ -37,17 +37,19 @@ struct Seen {
 
 impl Agent {
     /// Asks the cloud what waits for this lab, and now and then whether the view still holds all that the lab has
-    /// taken.
-    pub(crate) async fn observe_cloud(&mut self) -> Result<(), AgentError> {
+    /// taken. Says whether more may wait than was answered.
+    pub(crate) async fn observe_cloud(&mut self) -> Result<bool, AgentError> {
         let now = (self.clock)();
         // First the inbox: a job that is taken in between is then in one of the two answers, or in both.
         self.view.inbox = self.store.inbox(now).await?;
+        let has_more = self.view.inbox.len() >= JobStore::INBOX_PAGE.into();
+        self.compared_at = self.compared_at.map(|last| last.min(now));
         if !self.view.is_certain || self.compared_at.is_none_or(|last| now - last >= COMPARE_INTERVAL) {
             self.compare(now).await?;
             self.has_compared(now);
         }
         self.forget_old(now);
-        Ok(())
+        Ok(has_more)
     }
 
     /// Takes in all that the table has of the last week; from here on also what is done is brought back.

@@ -1,13 +1,20 @@
 //! Bringing back what a lab has lost, from the cloud.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::SharedDir;
 use bcrlapi_exchange::Settings;
+use tokio::time::{Instant, sleep};
 
 use crate::AgentError;
 use crate::agent::{Agent, Clock, Look};
+
+/// How long what cannot be brought back is tried again: somebody may hold the lock, and a queue that stays broken is put
+/// aside after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How much a resync has brought back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +35,12 @@ pub async fn resync(shared: &Path, settings: Settings, store: JobStore, clock: C
     let before = count(&directory)?;
     let mut agent = Agent::new(store, directory, settings, clock)?;
     agent.learn_history().await?;
-    while agent.round(Look::Directory).await? {}
-    if !agent.has_everything() {
-        return Err(AgentError::Incomplete);
+    let begin = Instant::now();
+    while agent.round(Look::Directory).await?.is_some() || !agent.has_everything() {
+        if begin.elapsed() >= PATIENCE {
+            return Err(AgentError::Incomplete);
+        }
+        sleep(PAUSE).await;
     }
     let after = count(&agent.directory)?;
     Ok(Resynced {

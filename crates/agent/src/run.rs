@@ -69,10 +69,10 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
         if look == Look::Everywhere {
             next_poll = Instant::now() + poll;
         }
-        let mut has_more = false;
+        let mut next = None;
         match agent.round(look).await {
-            Ok(moves) => {
-                has_more = moves;
+            Ok(more) => {
+                next = more;
                 if look == Look::Everywhere {
                     (failures, is_directory_away) = (0, false);
                 }
@@ -95,7 +95,7 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
                 agent.conclude_upload(uploaded);
                 Look::Directory
             }
-            () = sleep(EVENT_PAUSE), if has_more => Look::Directory,
+            () = sleep(EVENT_PAUSE), if next.is_some() => next.unwrap_or(Look::Directory),
             () = events.changed(), if !is_directory_away => {
                 sleep(EVENT_PAUSE).await;
                 Look::Directory

@@ -111,7 +111,7 @@ impl Action {
 
     /// Whether it brings something back that the lab has lost.
     pub(crate) fn brings_back(&self) -> bool {
-        matches!(self, Self::Ask(_) | Self::Deliver(_) | Self::Restore(_) | Self::Publish(_))
+        matches!(self, Self::Ask(_) | Self::Deliver(_) | Self::Restore(_) | Self::Publish(_) | Self::Quarantine)
     }
 }
 

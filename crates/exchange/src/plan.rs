@@ -5,6 +5,8 @@ use crate::{Action, Displaced, Due, Entry, LabJob, Queue, QueueSeen, View};
 
 /// How long a file that cannot be read may be one that somebody is just writing.
 const BROKEN_GRACE: TimeDelta = TimeDelta::seconds(10);
+/// How long, if it is written again and again and is never whole.
+const BROKEN_LIMIT: TimeDelta = TimeDelta::seconds(60);
 /// How long a response may follow the `done` that announces it.
 const RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(10);
 /// How long a response must have been left alone to count as finished while its job is still called processing: the
@@ -42,8 +44,10 @@ pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> 
     let lacks_response = |known: &&LabJob| known.job.response.is_some() && known.response.is_none();
     actions.extend(wanted().filter(lacks_response).map(|known| Action::Restore(known.job.clone())));
     match &view.status {
-        QueueSeen::Broken { since } if now - *since >= BROKEN_GRACE => actions.push(Action::Quarantine),
-        QueueSeen::Broken { .. } => {}
+        QueueSeen::Broken { since, quiet_since } => {
+            let is_left_so = now - *quiet_since >= BROKEN_GRACE || now - *since >= BROKEN_LIMIT;
+            actions.extend(is_left_so.then_some(Action::Quarantine));
+        }
         QueueSeen::Missing => {
             // First all that was in it has to be known: the jobs that are done stay in the queue too.
             let mut unknown = unknown_jobs(view.requests.iter().copied(), view, now).peekable();

@@ -77,8 +77,10 @@ pub enum QueueSeen {
     Missing,
     /// It is no queue, or one that somebody is just writing.
     Broken {
-        /// When it was read: it is read again only once somebody has written to it.
+        /// When it was first read so: no whole one has been read in between.
         since: DateTime<Utc>,
+        /// When it was last read: it is read again only once somebody has written to it.
+        quiet_since: DateTime<Utc>,
     },
     /// The queue.
     Whole(Queue),
@@ -149,7 +151,10 @@ impl View {
         self.status = match seen {
             Ok(None) => QueueSeen::Missing,
             Ok(Some(queue)) => QueueSeen::Whole(queue),
-            Err(_) => QueueSeen::Broken { since: now },
+            Err(_) => match self.status {
+                QueueSeen::Broken { since, .. } => QueueSeen::Broken { since, quiet_since: now },
+                QueueSeen::Missing | QueueSeen::Whole(_) => QueueSeen::Broken { since: now, quiet_since: now },
+            },
         };
         self.keep_time(now);
     }
@@ -157,12 +162,33 @@ impl View {
     /// Notes since when each job is done in the queue, or withdrawn from it. To be called at every look: a job may have
     /// been learned of after the queue was read.
     pub fn keep_time(&mut self, now: DateTime<Utc>) {
+        self.bear_clock_set_back(now);
         let QueueSeen::Whole(file) = &self.status else { return };
         for (id, known) in &mut self.jobs {
             let done = file.entry(*id).and_then(Entry::state).is_some_and(State::is_done);
             known.done_since = if done { known.done_since.or(Some(now)) } else { None };
             let is_out = known.is_asked_back() && file.entry(*id).is_none();
             known.withdrawn_since = if is_out { known.withdrawn_since.or(Some(now)) } else { None };
+        }
+    }
+
+    /// Whatever seems to have begun after now has begun now: the clock was set back, and nothing must wait until it has
+    /// come so far again.
+    fn bear_clock_set_back(&mut self, now: DateTime<Utc>) {
+        if let QueueSeen::Broken { since, quiet_since } = &mut self.status {
+            (*since, *quiet_since) = (now.min(*since), now.min(*quiet_since));
+        }
+        for known in self.jobs.values_mut() {
+            let response = known.response.as_mut().map(|seen| &mut seen.quiet_since);
+            for since in [known.done_since.as_mut(), known.withdrawn_since.as_mut(), response].into_iter().flatten() {
+                *since = now.min(*since);
+            }
+        }
+        for displaced in self.displaced.values_mut() {
+            displaced.quiet_since = now.min(displaced.quiet_since);
+        }
+        for last in [&mut self.last_prune, &mut self.last_heartbeat].into_iter().flatten() {
+            *last = now.min(*last);
         }
     }
 

@@ -242,6 +242,32 @@ fn a_response_from_a_clock_that_is_wrong_counts_from_when_it_was_seen() {
     }
 }
 
+#[test]
+fn a_clock_that_is_set_back_makes_nothing_wait_for_longer() {
+    let mut view = lab(&[(1, State::Processing, DONE)]);
+    let after = |view: &View, seconds| plan(view, SETTINGS, now() + TimeDelta::seconds(seconds));
+    let hour_ago = |seconds| now() - TimeDelta::hours(1) + TimeDelta::seconds(seconds);
+    view.keep_time(hour_ago(0));
+    let planned = |view: &View, seconds| plan(view, SETTINGS, hour_ago(seconds));
+    assert_eq!(planned(&view, 9), [Action::Return { id: id(1), due: Due::Announced }]);
+    assert_eq!(planned(&view, 10), [Action::Return { id: id(1), due: Due::LastTry }]);
+    assert!(planned(&view, 60).iter().any(|action| matches!(action, Action::Heartbeat(_))));
+    let beats = after(&view, 0).into_iter().any(|action| matches!(action, Action::Heartbeat(_)));
+    assert!(beats, "and forward again, it is just late");
+}
+
+#[test]
+fn a_queue_that_is_broken_again_and_again_is_put_aside_too() {
+    let mut view = lab(&[]);
+    let at = |seconds| now() + TimeDelta::seconds(seconds);
+    for seconds in (0..60).step_by(3) {
+        see(&mut view, "{\"jobs\": [", at(seconds));
+        view.last_heartbeat = Some(at(seconds));
+        assert_eq!(plan(&view, SETTINGS, at(seconds)), []);
+    }
+    assert_eq!(plan(&view, SETTINGS, at(60)), [Action::Quarantine]);
+}
+
 fn assert_counts_from_when_it_was_seen(date: DateTime<Utc>) {
     let mut view = lab(&[(1, State::Processing, PROCESSING)]);
     for seconds in [0, 30, 60] {

@@ -16,12 +16,12 @@ use crate::item::{
 use crate::schema::{CANCEL_REQUESTED, INBOX, INBOX_NEW, INBOX_TAKEN, PK};
 use crate::{Heartbeat, StoreError};
 
-/// The most jobs that one look into the inbox brings.
-const INBOX_PAGE: i32 = 500;
-
 const SET_STATUS: &str = "SET #status = :status";
 
 impl JobStore {
+    /// The most jobs that one look into the inbox brings.
+    pub const INBOX_PAGE: u16 = 500;
+
     /// The job as the table has it now; `None` if it has no such job.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         let get = self.dynamodb.get_item().table_name(&self.table).key(PK, item::pk(id)).consistent_read(true);
@@ -33,7 +33,7 @@ impl JobStore {
     /// brings. An idle look reads nothing. Eventually consistent: a job may appear late, and stay a moment after it was
     /// taken.
     pub async fn inbox(&self, now: DateTime<Utc>) -> Result<Vec<JobId>, StoreError> {
-        let page = self.query_inbox(INBOX_NEW, now).limit(INBOX_PAGE).send().await;
+        let page = self.query_inbox(INBOX_NEW, now).limit(Self::INBOX_PAGE.into()).send().await;
         let page = page.map_err(StoreError::unavailable("look into the inbox"))?;
         Ok(page.items().iter().filter_map(item::to_id).collect())
     }

@@ -236,8 +236,7 @@ impl World {
     /// The agent's memory as the real planner takes it. What time decides is decided by who is still at work: a file
     /// that somebody has open is young, any other one is old.
     fn view(&self, all_delivered: bool) -> View {
-        let is_certain = self.agent.has_compared;
-        let mut view = View { is_certain, last_heartbeat: Some(now()), last_prune: Some(now()), ..View::default() };
+        let mut view = View { is_certain: self.agent.has_compared, ..View::default() };
         for (&job, known) in &self.agent.known {
             view.learn(Job { cancel_requested: known.is_asked_back, ..real_job(job, known.state) });
             let real = view.jobs.get_mut(&id(job)).unwrap();
@@ -260,6 +259,8 @@ impl World {
         for (&inode, news) in &self.agent.displaced {
             view.see_displaced(inode as u64, news.as_ref().map(to_real), age(Some(inode)));
         }
+        // After the looks, to which it is long ago.
+        (view.last_heartbeat, view.last_prune) = (Some(now()), Some(now()));
         view
     }
 
