@@ -92,7 +92,8 @@ impl JobStore {
         now: DateTime<Utc>,
     ) -> Result<Option<Job>, StoreError> {
         let mut set = format!("{SET_STATUS}, {INBOX} = :taken, {START_DATE} = if_not_exists({START_DATE}, :now)");
-        let mut update = self.advance(id, Status::Processing).expression_attribute_values(":now", date(now));
+        let mut update = where_it_may(self.set_status(id, Status::Processing), Status::Processing);
+        update = update.expression_attribute_values(":now", date(now));
         update = update.expression_attribute_values(":taken", text(INBOX_TAKEN));
         if let Some(progress) = progress {
             set += &format!(", {PROGRESS} = :progress");
@@ -108,8 +109,8 @@ impl JobStore {
     /// Records that the job has succeeded; its response must be uploaded. A done job stays as it is. Gives the job as
     /// it then is; `None` if there is no such job.
     pub async fn succeed(&self, id: JobId, response: &Payload, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
-        let response_fields = format!("{RESPONSE_SIZE} = :size, {RESPONSE_SHA256} = :sha256");
-        let update = self.finish(id, Outcome::Succeeded, &response_fields, now);
+        let fields = format!(", {RESPONSE_SIZE} = :size, {RESPONSE_SHA256} = :sha256");
+        let update = where_it_may(self.set_done(id, Outcome::Succeeded, &fields, now), Status::Done);
         let update = update.expression_attribute_values(":size", number(response.size_bytes));
         let update = update.expression_attribute_values(":sha256", text(&response.sha256));
         job_in(changed(update.send().await)?)
@@ -134,7 +135,7 @@ impl JobStore {
         error: &str,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>, StoreError> {
-        let update = self.finish(id, outcome, "#error = :error", now);
+        let update = where_it_may(self.set_done(id, outcome, ", #error = :error", now), Status::Done);
         let update = update.expression_attribute_names("#error", ERROR);
         job_in(changed(update.expression_attribute_values(":error", text(error)).send().await)?)
     }
@@ -143,7 +144,7 @@ impl JobStore {
     /// program runs is asked back from the lab. Any other stays as it is. Gives the job as it then is; `None` if there
     /// is no such job.
     pub async fn cancel(&self, id: JobId, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
-        let cancel = self.finish_canceled(id, now);
+        let cancel = self.set_done(id, Outcome::Canceled, "", now);
         let not_asked = format!("attribute_not_exists({CANCEL_REQUESTED})");
         let cancel = cancel.condition_expression(format!("{INBOX} = :new AND {not_asked}"));
         let cancel = cancel.expression_attribute_values(":new", text(INBOX_NEW));
@@ -165,7 +166,7 @@ impl JobStore {
     /// Records that the lab has given a pending job back to its caller. A job whose program runs or that is done stays
     /// as it is. Gives the job as it then is; `None` if there is no such job.
     pub async fn record_canceled(&self, id: JobId, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
-        let canceled = self.finish_canceled(id, now).condition_expression("#status = :pending");
+        let canceled = self.set_done(id, Outcome::Canceled, "", now).condition_expression("#status = :pending");
         let canceled = canceled.expression_attribute_values(":pending", text(Status::Pending.as_str()));
         job_in(changed(canceled.send().await)?)
     }
@@ -197,38 +198,30 @@ impl JobStore {
         update.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
-    /// An update to `#status = :status` that holds only where the domain lets the job come from.
-    fn advance(&self, id: JobId, next: Status) -> UpdateItemFluentBuilder {
-        let mut update = self.update(id).expression_attribute_names("#status", STATUS);
-        let mut sources = Vec::new();
-        for source in Status::ALL.into_iter().filter(|status| status.may_become(next)) {
-            let name = format!(":{}", source.as_str());
-            update = update.expression_attribute_values(&name, text(source.as_str()));
-            sources.push(name);
-        }
-        let update = update.condition_expression(format!("#status IN ({})", sources.join(", ")));
-        update.expression_attribute_values(":status", text(next.as_str()))
-    }
-
-    fn finish(&self, id: JobId, outcome: Outcome, fields: &str, now: DateTime<Utc>) -> UpdateItemFluentBuilder {
-        let update = self.advance(id, Status::Done);
-        let update = update.update_expression(format!("{}, {fields} REMOVE {INBOX}", set_done()));
-        let update = update.expression_attribute_values(":outcome", text(outcome.as_str()));
-        update.expression_attribute_values(":now", date(now))
-    }
-
-    /// An update to done and canceled, which still lacks its condition.
-    fn finish_canceled(&self, id: JobId, now: DateTime<Utc>) -> UpdateItemFluentBuilder {
+    /// An update that sets `#status`, and still lacks its condition.
+    fn set_status(&self, id: JobId, status: Status) -> UpdateItemFluentBuilder {
         let update = self.update(id).expression_attribute_names("#status", STATUS);
-        let update = update.update_expression(format!("{} REMOVE {INBOX}", set_done()));
-        let update = update.expression_attribute_values(":status", text(Status::Done.as_str()));
-        let update = update.expression_attribute_values(":outcome", text(Outcome::Canceled.as_str()));
+        update.expression_attribute_values(":status", text(status.as_str()))
+    }
+
+    /// An update that ends the job and sets `more`, each after a comma; still lacks its condition.
+    fn set_done(&self, id: JobId, outcome: Outcome, more: &str, now: DateTime<Utc>) -> UpdateItemFluentBuilder {
+        let set = format!("{SET_STATUS}, {OUTCOME} = :outcome, {FINISH_DATE} = :now{more} REMOVE {INBOX}");
+        let update = self.set_status(id, Status::Done).update_expression(set);
+        let update = update.expression_attribute_values(":outcome", text(outcome.as_str()));
         update.expression_attribute_values(":now", date(now))
     }
 }
 
-fn set_done() -> String {
-    format!("{SET_STATUS}, {OUTCOME} = :outcome, {FINISH_DATE} = :now")
+/// The update, to be made only where the domain lets a job come from to its next status.
+fn where_it_may(mut update: UpdateItemFluentBuilder, next: Status) -> UpdateItemFluentBuilder {
+    let mut sources = Vec::new();
+    for source in Status::ALL.into_iter().filter(|status| status.may_become(next)) {
+        let name = format!(":{}", source.as_str());
+        update = update.expression_attribute_values(&name, text(source.as_str()));
+        sources.push(name);
+    }
+    update.condition_expression(format!("#status IN ({})", sources.join(", ")))
 }
 
 /// The row after an update, or as it was found where the update's condition did not hold; `None` if there is none.
