@@ -107,7 +107,8 @@ async fn an_agent_killed_again_and_again_loses_nothing() {
         agent.kill();
     }
     let _agent = system.start_agent();
-    assert_all_ran_once(&system, &jobs).await;
+    // Who dies between two takes may leave them out of order.
+    assert_each_ran_once(&system, &jobs).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
