@@ -8,6 +8,7 @@ import os
 import sys
 
 import boto3
+from queue_file import rewrite
 
 path = sys.argv[1]
 dynamodb = boto3.client("dynamodb")
@@ -24,9 +25,5 @@ for line in sys.stdin:
     s3.list_objects_v2(Bucket=os.environ["BCRLAPI_BUCKET"], MaxKeys=1)
     job = {"uuid": line.strip(), "api": "mock", "status": "pending", "request_date": "2026-11-22T18:30:00.000+09:00"}
     status["jobs"].append(job)
-    with open(path + ".new", "w", encoding="utf-8") as file:
-        json.dump(status, file, indent=2, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + ".new", path)
+    rewrite(path, status)
     print("done", flush=True)

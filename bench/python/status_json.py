@@ -4,8 +4,9 @@ Reads commands of the form `add UUID` and `change UUID`, and answers each when i
 """
 
 import json
-import os
 import sys
+
+from queue_file import rewrite
 
 path = sys.argv[1]
 for line in sys.stdin:
@@ -20,9 +21,5 @@ for line in sys.stdin:
             if job["uuid"] == uuid:
                 job["status"] = "processing"
                 break
-    with open(path + ".new", "w", encoding="utf-8") as file:
-        json.dump(status, file, indent=2, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + ".new", path)
+    rewrite(path, status)
     print("done", flush=True)
