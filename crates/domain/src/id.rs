@@ -76,8 +76,9 @@ impl FromStr for JobId {
 
     fn from_str(text: &str) -> Result<Self, InvalidJobId> {
         let invalid = || InvalidJobId(text.chars().take(64).collect());
-        let id = Self::try_from(Uuid::try_parse(text).map_err(|_| invalid())?)?;
-        if id.to_string() == text { Ok(id) } else { Err(invalid()) }
+        let (id, mut buffer) = (Self::try_from(Uuid::try_parse(text).map_err(|_| invalid())?)?, Uuid::encode_buffer());
+        let spelling: &str = id.0.hyphenated().encode_lower(&mut buffer);
+        if spelling == text { Ok(id) } else { Err(invalid()) }
     }
 }
 

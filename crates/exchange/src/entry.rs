@@ -1,7 +1,10 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bcrlapi_domain::{ApiName, Job, JobId, Outcome, State, Status, limits};
 use chrono::FixedOffset;
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::to_raw_value;
 
 use crate::fields::{Fields, usual};
 use crate::{lab_date, spaced_json};
@@ -9,7 +12,8 @@ use crate::{lab_date, spaced_json};
 /// One job's place in the queue: a line of JSON with all its fields as they were found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    line: String,
+    // Shared: a plan makes a new queue of the old one's entries.
+    line: Arc<str>,
     // What the line says of the job, read once: a plan asks for it again and again.
     id: Option<JobId>,
     state: Option<State>,
@@ -47,22 +51,32 @@ impl Entry {
             outcome: outcome_word(job.state),
             error: job.error.as_deref(),
         });
-        Self { line, id: Some(job.id), state: Some(job.state) }
+        Self { line: line.into(), id: Some(job.id), state: Some(job.state) }
     }
 
     /// The entry that somebody has written.
-    pub(crate) fn read(json: &RawValue) -> Self {
-        let line = on_one_line(json.get());
-        let (id, state) = match usual(line.as_bytes()) {
-            Some(UsualEntry { uuid, status, outcome }) => (uuid.parse().ok(), state_of(status, outcome)),
-            None => {
-                let fields = Fields::of(&line);
-                let text = |name| fields.text(name);
-                let state = text("status").and_then(|status| state_of(&status, text("outcome").as_deref()));
-                (text("uuid").and_then(|uuid| uuid.parse().ok()), state)
-            }
-        };
-        Self { line, id, state }
+    pub(crate) fn read(json: &str) -> Self {
+        if let Some(usual) = usual(json.as_bytes()) {
+            return Self::of(json, &usual);
+        }
+        let fields = Fields::of(json);
+        let text = |name| fields.text(name);
+        let state = text("status").and_then(|status| state_of(&status, text("outcome").as_deref()));
+        Self { line: on_one_line(json).into(), id: text("uuid").and_then(|uuid| uuid.parse().ok()), state }
+    }
+
+    /// The entry with which a text begins, and the rest of the text; `None` if the entry is not as usual.
+    pub(crate) fn read_first(text: &str) -> Option<(Self, &str)> {
+        let mut values = serde_json::Deserializer::from_str(text).into_iter();
+        // To serde, an array is a struct too.
+        let usual = values.next().filter(|_| text.starts_with('{'))?.ok()?;
+        let (json, rest) = text.split_at(values.byte_offset());
+        Some((Self::of(json, &usual), rest))
+    }
+
+    fn of(json: &str, usual: &UsualEntry<'_>) -> Self {
+        let state = state_of(usual.status, usual.outcome);
+        Self { line: on_one_line(json).into(), id: usual.uuid.parse().ok(), state }
     }
 
     /// Which job it is for; none where the APP wrote something else.
@@ -118,7 +132,8 @@ impl Entry {
                 fields.set(name, value);
             }
         }
-        self.line = spaced_json::line(&fields);
+        let line = spaced_json::line(&fields).into();
+        self.line = line;
         self.state = Some(state);
     }
 }
@@ -142,9 +157,9 @@ fn state_of(status: &str, outcome: Option<&str>) -> Option<State> {
 }
 
 /// JSON without line breaks, and without the indentation after them.
-pub(crate) fn on_one_line(json: &str) -> String {
+pub(crate) fn on_one_line(json: &str) -> Cow<'_, str> {
     if !json.contains('\n') {
-        return json.to_owned();
+        return json.into();
     }
     // A line break inside a text is written `\n`: every real one is between two values.
     let mut lines = json.lines().map(str::trim_start);
@@ -156,5 +171,5 @@ pub(crate) fn on_one_line(json: &str) -> String {
         }
         out.push_str(line);
     }
-    out
+    out.into()
 }

@@ -59,7 +59,7 @@ pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> 
         QueueSeen::Whole(file) => {
             actions.extend(publish(Some(file), view, settings, now));
             let open = file.entries().iter().filter(|entry| entry.state().is_some_and(|state| !state.is_done()));
-            let lost = view.requests.iter().copied().filter(|&id| file.entry(id).is_none());
+            let lost = file.lacking(&view.requests);
             actions.extend(unknown_jobs(open.filter_map(Entry::id).chain(lost), view, now).map(Action::Ask));
             if is_prune_due(view, now) && !file.has_expired(now) {
                 actions.push(Action::Prune);

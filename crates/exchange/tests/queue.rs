@@ -86,6 +86,39 @@ fn one_job_is_one_line_however_it_was_written() {
 }
 
 #[test]
+fn our_own_layout_is_read_as_any_other() {
+    let entry = |id: &str, more: &str| format!("{{\"uuid\": \"{id}\", \"status\": \"pending\"{more}}}");
+    let (first, second) = (entry(FIRST, ", \"outcome\": null"), entry(SECOND, ", \"a\": [\n  {}]"));
+    for jobs in [
+        first.clone(),
+        format!("{first},\n  {second}"),
+        format!("{first},\n  {first},\n  {}", entry("upper", "")),
+        format!("{first},\n  [\"{SECOND}\", \"pending\", null],\n  5"),
+        format!("{first},\n  {}", entry(SECOND, ", \"status\": \"done\"")),
+        format!("{first},\n  {}", entry(SECOND, ", \"note\": \"\n]}}\\n\"")),
+    ] {
+        let text = format!("{{\"jobs\": [\n  {jobs}\n]}}\n");
+        let otherwise = text.replacen("\n  ", "\n", 1);
+        match (Queue::parse(text.as_bytes()), Queue::parse(otherwise.as_bytes())) {
+            (Ok(queue), Ok(same)) => assert_eq!(queue, same, "{text}"),
+            (ours, other) => assert!(ours.is_err() && other.is_err(), "{text}: {ours:?}, but {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn half_of_our_own_layout_is_no_queue() {
+    let text = format!(
+        "{{\"jobs\": [\n  {{\"uuid\": \"{FIRST}\", \"status\": \"done\"}},\n  {{\"uuid\": \"{SECOND}\"}}\n]}}\n"
+    );
+    let whole = parse(&text);
+    for end in 1..text.len() - 1 {
+        assert!(Queue::parse(&text.as_bytes()[..end]).is_err(), "{}", &text[..end]);
+    }
+    assert_eq!((whole.entries().len(), parse(text.trim_end())), (2, whole));
+}
+
+#[test]
 fn half_a_surrogate_pair_loses_no_entry_and_no_reason() {
     let text = format!(
         "{{\"\\udce9\": 1, \"jobs\": [{{\"\\udce9\": 2, \"uuid\": \"{FIRST}\", \"status\": \"failed\", \"error\": \"no \\udce9.csv\"}}]}}"
