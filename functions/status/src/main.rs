@@ -7,7 +7,8 @@ use bcrlapi_status::{handle, metrics_line};
 use chrono::Utc;
 use lambda_http::service_fn;
 
-#[tokio::main]
+// One call at a time comes to a function: a second thread would only have to be woken for it.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     lambda_http::tracing::init_default_subscriber();
     let deployment = &bcrlapi_common::Deployment::from_env().await?;
