@@ -5,10 +5,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use bcrlapi_api::JobResource;
+use bcrlapi_cloud::JobStore;
 use bcrlapi_domain::{JobId, State, Status};
 use bcrlapi_exchange::{Entry, layout};
-use bcrlapi_local::until;
+use bcrlapi_local::{until, until_within};
 use bcrlapi_tests::{DYNAMODB_URL, Process, S3_URL, System, cuttable_proxy, seed, slow_proxy};
+use futures::{StreamExt, stream};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -67,6 +69,21 @@ async fn the_lab_sees_the_files_of_the_specification() {
     let request = fs::read_to_string(system.shared(&layout::request(id))).unwrap();
     let expected = format!(r#"{{"uuid": "{id}", "api": "mock", "request_date": "{date}", "input": {body}}}"#);
     assert_eq!(request.trim_end(), expected, "the client's body is embedded unchanged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_new_jobs_than_one_look_brings_do_not_wait_for_the_next_poll() {
+    const PARALLEL_SUBMITS: usize = 16;
+    let system = System::start().await;
+    let count = usize::from(JobStore::INBOX_PAGE) + 1;
+    let input = json!({"payload": 0});
+    let submit = |_| system.submit("mock", &input);
+    stream::iter(0..count).map(submit).buffer_unordered(PARALLEL_SUBMITS).collect::<Vec<_>>().await;
+    let mut agent = system.command("bcrlapi-agent");
+    // Longer than anybody waits here.
+    let _agent = Process::start(agent.args(["--poll", "1m"]), &system.path(""));
+    let has_all = async || system.queue().filter(|queue| queue.entries().len() == count);
+    until_within(Duration::from_secs(30), "every entry", has_all).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

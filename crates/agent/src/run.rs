@@ -73,6 +73,9 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
         match agent.round(look).await {
             Ok(more) => {
                 next = more;
+                if more == Some(Look::Everywhere) {
+                    next_poll = Instant::now() + EVENT_PAUSE;
+                }
                 if look == Look::Everywhere {
                     (failures, is_directory_away) = (0, false);
                 }
@@ -95,7 +98,7 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
                 agent.conclude_upload(uploaded);
                 Look::Directory
             }
-            () = sleep(EVENT_PAUSE), if next.is_some() => next.unwrap_or(Look::Directory),
+            () = sleep(EVENT_PAUSE), if next.is_some() => Look::Directory,
             () = events.changed(), if !is_directory_away => {
                 sleep(EVENT_PAUSE).await;
                 Look::Directory
