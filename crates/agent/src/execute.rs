@@ -187,6 +187,7 @@ impl Agent {
     async fn publish(&self, queue: Queue) -> Result<Effect, AgentError> {
         let (directory, read) = (self.directory.clone(), self.status_read);
         let publish = move || {
+            directory.sync_requests()?;
             let lock = directory.lock()?;
             directory.publish_status(&lock, read, &queue).map(|published| (published, queue))
         };

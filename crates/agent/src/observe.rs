@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use bcrlapi_cloud::{JobStore, StoreError};
 use bcrlapi_directory::{Fingerprint, Lock, SeenStatus};
-use bcrlapi_domain::JobId;
-use bcrlapi_exchange::{Queue, QueueSeen};
+use bcrlapi_domain::{Job, JobId, State};
+use bcrlapi_exchange::{Entry, Queue, QueueSeen};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, stream};
 
@@ -20,10 +20,31 @@ const DISPLACED_READS: usize = 32;
 /// The most rows that are read at once.
 const PARALLEL_READS: usize = 16;
 
+/// What decides which of a job's files are looked at.
+struct Known {
+    id: JobId,
+    is_open: bool,
+    is_wanted_back: bool,
+    /// What its entry said when the queue was last read.
+    entry: Option<State>,
+}
+
+impl Known {
+    /// Whether its program has not had its turn, as the queue says that was read just now or before. Then it has written
+    /// no response; and many may wait.
+    fn waits(&self, queue: Option<&SeenStatus>) -> bool {
+        let entry = match queue {
+            None => self.entry,
+            Some(seen) => seen.queue.as_ref().ok().and_then(|queue| queue.as_ref()?.entry(self.id)?.state()),
+        };
+        entry == Some(State::Pending) && !self.is_wanted_back
+    }
+}
+
 /// What a look at the directory gave.
 struct Seen {
     /// Of each job that is open, or of every job where the request files are listed: whether its request is there, and
-    /// when its response was last written.
+    /// when its response was last written, but for those that wait.
     jobs: Vec<(JobId, bool, Option<SystemTime>)>,
     /// `None` where status.json is the one that the view holds.
     status: Option<SeenStatus>,
@@ -125,8 +146,7 @@ impl Agent {
     }
 
     async fn look_at_directory(&self) -> Result<Seen, AgentError> {
-        let jobs: Vec<(JobId, bool)> =
-            self.view.jobs.values().map(|known| (known.job.id, !known.job.state.is_done())).collect();
+        let jobs: Vec<Known> = self.view.jobs.values().map(|known| self.known(&known.job)).collect();
         let (directory, status_read) = (self.directory.clone(), self.status_read);
         let (held, is_list_due) = (Arc::clone(&self.lock), self.is_list_due);
         let look = move || {
@@ -141,9 +161,11 @@ impl Agent {
             let status = if is_known { None } else { Some(directory.read_status()?) };
             let is_missing = status.as_ref().is_some_and(|seen| matches!(seen.queue, Ok(None)));
             let is_list = is_missing || is_list_due;
-            let files_of = |(id, _)| (id, directory.has_request(id), directory.response_date(id));
+            let response_date =
+                |job: &Known| if job.waits(status.as_ref()) { None } else { directory.response_date(job.id) };
+            let files_of = |job: &Known| (job.id, directory.has_request(job.id), response_date(job));
             Ok(Seen {
-                jobs: jobs.into_iter().filter(|(_, is_open)| *is_open || is_list).map(files_of).collect(),
+                jobs: jobs.iter().filter(|job| job.is_open || is_list).map(files_of).collect(),
                 status,
                 lock,
                 requests: if is_list { Some(directory.requests()?) } else { None },
@@ -152,6 +174,14 @@ impl Agent {
             })
         };
         blocking(look).await
+    }
+
+    fn known(&self, job: &Job) -> Known {
+        let entry = match &self.view.status {
+            QueueSeen::Whole(queue) => queue.entry(job.id).and_then(Entry::state),
+            QueueSeen::Missing | QueueSeen::Broken { .. } => None,
+        };
+        Known { id: job.id, is_open: !job.state.is_done(), is_wanted_back: job.cancel_requested, entry }
     }
 
     async fn observe_displaced(&mut self, there: Vec<(u64, Fingerprint)>) {

@@ -78,10 +78,9 @@ pub(crate) fn stage(
     fill().inspect_err(|_| drop(fs::remove_file(staged))).map_err(DirectoryError::at(staged))
 }
 
-/// Gives the staged file its name, for good: the folder is synced too.
-pub(crate) fn put_in_place(staged: &Path, path: &Path) -> Result<(), DirectoryError> {
-    fs::rename(staged, path).map_err(DirectoryError::at(path))?;
-    sync_folder(path)
+/// Gives the staged file its name: for good once the folder is synced.
+pub(crate) fn rename(staged: &Path, path: &Path) -> Result<(), DirectoryError> {
+    fs::rename(staged, path).map_err(DirectoryError::at(path))
 }
 
 /// How a staged file's way to its place ended.

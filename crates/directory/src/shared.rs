@@ -99,18 +99,25 @@ impl SharedDir {
         fs::symlink_metadata(self.path(&layout::request(id))).is_ok_and(|metadata| metadata.is_file())
     }
 
-    /// Writes the job's request file, durably and in one step.
+    /// Writes the job's request file in one step. Its name is durable after [`SharedDir::sync_requests`]: once for many.
     pub fn write_request(&self, id: JobId, content: &[u8]) -> Result<(), DirectoryError> {
         let staged = self.path(&layout::request_staged(id));
         durable::stage(&staged, |file| file.write_all(content), None)?;
-        durable::put_in_place(&staged, &self.path(&layout::request(id)))
+        durable::rename(&staged, &self.path(&layout::request(id)))
+    }
+
+    /// Makes all request files that were written durable. To be called before their entries come into the queue.
+    pub fn sync_requests(&self) -> Result<(), DirectoryError> {
+        durable::sync_folder(&self.path(layout::STATUS))
     }
 
     /// Writes the job's response file, durably and in one step.
     pub fn write_response(&self, id: JobId, mut content: impl Read) -> Result<(), DirectoryError> {
         let staged = self.path(&layout::response_staged(id));
         durable::stage(&staged, |file| io::copy(&mut content, file).map(drop), None)?;
-        durable::put_in_place(&staged, &self.path(&layout::response(id)))
+        let path = self.path(&layout::response(id));
+        durable::rename(&staged, &path)?;
+        durable::sync_folder(&path)
     }
 
     /// When the job's response file was last written; `None` where there is none.
