@@ -1,10 +1,14 @@
-"""ministack, with two things mended that AWS does: an API's resource policy is taken from the API's definition, and SAM's
-transform is given the values of the stack's parameters, not their defaults."""
+"""ministack, with three things mended that AWS does: an API's resource policy is taken from the API's definition, SAM's
+transform is given the values of the stack's parameters, not their defaults, and a batch of PartiQL updates needs the
+permission for updates of its tables."""
 
+import json
+import re
 from functools import partial
 from unittest.mock import patch
 
 from ministack.app import main
+from ministack.core import iam_actions
 from ministack.services.cloudformation import changesets, engine, handlers, stacks
 from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
 from samtranslator.translator import transform as sam
@@ -39,6 +43,19 @@ def apply_transforms(original, template, provided=None, previous=None):
         return original(template, provided, previous)
 
 
+def action_of(original, headers):
+    action = original(headers)
+    return "PartiQLUpdate" if action == "BatchExecuteStatement" else action
+
+
+def resources_of(original, body, region, account):
+    statements = [one["Statement"] for one in json.loads(body or b"{}").get("Statements", [])]
+    tables = {re.match(r'UPDATE "([^"]+)"', statement)[1] for statement in statements}
+    return [f"arn:aws:dynamodb:{region}:{account}:table/{table}" for table in tables] or original(body, region, account)
+
+
+iam_actions._action_from_target = partial(action_of, iam_actions._action_from_target)
+iam_actions.dynamodb_resource_arns = partial(resources_of, iam_actions.dynamodb_resource_arns)
 take_policies(_RESOURCE_HANDLERS["AWS::ApiGateway::RestApi"])
 mended = partial(apply_transforms, engine._apply_transforms)
 for module in (changesets, engine, handlers, stacks):

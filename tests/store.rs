@@ -1,5 +1,6 @@
 //! The conditions on which everything else rests: what a row lets happen to it.
 
+use bcrlapi_cloud::{JobStore, LocalEndpoints, StoreError};
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
 use bcrlapi_tests::{System, payload, sha256};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -53,6 +54,67 @@ async fn a_job_goes_from_the_inbox_to_the_taken_ones_and_leaves_them_when_it_is_
     assert_eq!(store.taken_jobs(now()).await.unwrap(), []);
     assert_eq!(store.take(jobs[0].id).await.unwrap(), None, "a done job cannot be taken");
     assert_eq!(store.take(new_id()).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_jobs_in_one_call_come_to_what_each_would_alone() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    let mut jobs = Vec::new();
+    for _ in 0..JobStore::BATCH_MAX - 4 {
+        jobs.push(submitted(&system, new_id()).await);
+    }
+    let [taken, wanted_back, canceled, done] = [0; 4].map(|_| new_id());
+    for id in [taken, wanted_back, canceled, done] {
+        submitted(&system, id).await;
+    }
+    for id in [taken, wanted_back, done] {
+        store.take(id).await.unwrap();
+    }
+    store.cancel(wanted_back, now()).await.unwrap();
+    store.cancel(canceled, now()).await.unwrap();
+    store.succeed(done, &payload(BODY), now()).await.unwrap();
+
+    let ids: Vec<JobId> = jobs.iter().map(|job| job.id).chain([taken, wanted_back, done, new_id()]).collect();
+    let together: Vec<Option<Job>> = store.take_all(&ids).await.into_iter().map(Result::unwrap).collect();
+    let mut alone = Vec::new();
+    for id in &ids {
+        alone.push(store.take(*id).await.unwrap());
+    }
+    assert_eq!(together, alone);
+    assert_eq!(alone.iter().filter(|job| job.is_none()).count(), 2, "one is done, and one was never there");
+    assert!(together[ids.len() - 3].as_ref().unwrap().cancel_requested);
+    assert_eq!(store.taken_jobs(now()).await.unwrap().len(), JobStore::BATCH_MAX - 2);
+    assert_eq!(store.take_all(&[canceled, taken]).await[0].as_ref().unwrap(), &None);
+
+    let started = now();
+    for job in store.start_all(&ids, started).await {
+        let Some(job) = job.unwrap() else { continue };
+        let done = job.id == done;
+        let is_right = if done { job.state.is_done() } else { job.state == State::Processing };
+        assert!(is_right && job.start_date.is_some() != done, "{job:?}");
+    }
+    let again = store.start_all(&ids[..2], started + TimeDelta::seconds(9)).await;
+    let start_dates = again.into_iter().map(|job| job.unwrap().unwrap().start_date.unwrap().timestamp_millis());
+    assert!(start_dates.eq([started.timestamp_millis(); 2]), "a start is recorded once");
+    assert!(!store.cancel(wanted_back, now()).await.unwrap().unwrap().state.is_done(), "its program was quicker");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_for_many_that_nobody_answers_fails_for_each() {
+    let endpoints = LocalEndpoints {
+        dynamodb_url: "http://127.0.0.1:9".to_owned(),
+        s3_url: "http://127.0.0.1:9".to_owned(),
+        region: "ap-northeast-1".to_owned(),
+        access_key_id: "key".to_owned(),
+        secret_access_key: "secret".to_owned(),
+    };
+    let store = JobStore::at_endpoints(&endpoints, "bcrlapi", "bcrlapi").await;
+    let taken = store.take_all(&[new_id(), new_id()]).await;
+    assert!(
+        matches!(taken[..], [Err(StoreError::Unavailable { .. }), Err(StoreError::Unavailable { .. })]),
+        "{taken:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

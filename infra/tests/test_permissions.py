@@ -56,6 +56,7 @@ MAY = {
     },
     "AgentPolicy": {
         ("dynamodb:GetItem", TABLE): {JOB, LAB},
+        ("dynamodb:PartiQLUpdate", TABLE): {JOB},
         ("dynamodb:PutItem", TABLE): {LAB},
         ("dynamodb:UpdateItem", TABLE): {JOB},
         ("dynamodb:Query", INBOX): set(),
@@ -140,6 +141,7 @@ MAY_NOT = {
 
 # Every operation of the AWS SDKs that the code calls: the action that it needs, and who calls it.
 OPERATIONS = {
+    "dynamodb.batch_execute_statement": ("dynamodb:PartiQLUpdate", {"AgentPolicy"}),
     "dynamodb.get_item": ("dynamodb:GetItem", {"SubmitRole", "StatusRole", "ResultRole", "AgentPolicy"}),
     "dynamodb.put_item": ("dynamodb:PutItem", {"SubmitRole", "AgentPolicy"}),
     "dynamodb.query": ("dynamodb:Query", {"SubmitRole", "StatusRole", "AgentPolicy"}),

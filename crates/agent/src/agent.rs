@@ -15,10 +15,11 @@ use crate::backoff::Backoff;
 use crate::execute::Effect;
 use crate::metrics::Metrics;
 use crate::response;
+use crate::step::Step;
 use crate::taken_in::TakenIn;
 
 /// The most steps of one plan that are under way at once.
-const PARALLEL_ACTIONS: usize = 16;
+const PARALLEL_STEPS: usize = 16;
 /// The most jobs that one plan asks for or fetches the files of: what else there is to do must not wait for all of them.
 const FETCHES_PER_PLAN: usize = 500;
 /// The most responses that are uploaded at once.
@@ -190,10 +191,11 @@ impl Agent {
             _ => true,
         });
         let agent = &*self;
-        let execute = |action: Action| async move { (action.to_string(), agent.execute(action).await) };
-        let results: Vec<_> = stream::iter(actions).map(execute).buffer_unordered(PARALLEL_ACTIONS).collect().await;
+        let execute = |step: Step| step.execute(agent);
+        let steps = stream::iter(Step::of(actions)).map(execute);
+        let results: Vec<_> = steps.buffer_unordered(PARALLEL_STEPS).collect().await;
         let mut has_moved = false;
-        for (name, result) in results {
+        for (name, result) in results.into_iter().flatten() {
             has_moved |= self.conclude(&name, result);
         }
         has_moved

@@ -14,6 +14,7 @@ mod observe;
 mod response;
 mod resync;
 mod run;
+mod step;
 mod taken_in;
 mod wake;
 

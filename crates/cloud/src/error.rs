@@ -3,7 +3,7 @@ use std::error::Error;
 use bcrlapi_domain::JobId;
 
 /// Why the cloud could not do what was asked. None of these is the caller's fault, and none may be shown to callers.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// A store is away, throttled, or refuses this identity. Try again later; if it stays, look at credentials,
     /// permissions and names.

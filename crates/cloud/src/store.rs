@@ -4,6 +4,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_s3::config::Credentials;
 
+mod batches;
 mod lists;
 mod objects;
 mod provision;

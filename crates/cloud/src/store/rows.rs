@@ -235,7 +235,7 @@ fn changed(result: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Resul
     }
 }
 
-fn job_in(row: Option<Item>) -> Result<Option<Job>, StoreError> {
+pub(super) fn job_in(row: Option<Item>) -> Result<Option<Job>, StoreError> {
     match row {
         Some(row) => item::to_job(&row),
         None => Ok(None),

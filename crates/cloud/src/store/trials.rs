@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum};
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use bcrlapi_domain::JobId;
@@ -11,7 +12,7 @@ use super::JobStore;
 use super::objects::Key;
 use crate::schema::{INBOX_NEW, PK};
 use crate::trial::ClockSkew;
-use crate::{Heartbeat, Refusal, Tried, item};
+use crate::{Heartbeat, Refusal, RefusalKind, Tried, item};
 
 /// Tries the calls of an agent, each on a job that cannot be there.
 #[derive(Debug)]
@@ -44,7 +45,9 @@ impl Trial<'_> {
 
     /// All other calls of an agent that serves.
     pub async fn calls(&self) -> Vec<Tried> {
-        let rows = async { [self.get_item().await, self.update_item().await, self.put_item().await] };
+        let rows = async {
+            [self.get_item().await, self.update_item().await, self.update_together().await, self.put_item().await]
+        };
         let get = async { [self.get_object(Key::Request(self.nobodys)).await] };
         let (rows, get, put) = tokio::join!(rows, get, self.put_object());
         rows.into_iter().chain(get).chain(put).collect()
@@ -76,6 +79,15 @@ impl Trial<'_> {
             other => other.map(drop).map_err(Refusal::from),
         };
         ("dynamodb:UpdateItem", tried)
+    }
+
+    /// The permission for one of the statements is told in its own answer.
+    async fn update_together(&self) -> Tried {
+        let tried = match self.store.take_together(&[self.nobodys]).send().await {
+            Ok(answered) => answered.responses().iter().filter_map(|answer| answer.error()).try_for_each(refusal),
+            Err(error) => Err(Refusal::from(error)),
+        };
+        ("dynamodb:PartiQLUpdate", tried)
     }
 
     async fn put_item(&self) -> Tried {
@@ -113,6 +125,16 @@ impl Trial<'_> {
         tried.push(("s3:PutObject of response/*", begun.map(drop)));
         tried
     }
+}
+
+fn refusal(error: &BatchStatementError) -> Result<(), Refusal> {
+    let kind = match error.code() {
+        Some(BatchStatementErrorCodeEnum::ConditionalCheckFailed) => return Ok(()),
+        Some(BatchStatementErrorCodeEnum::AccessDenied) => RefusalKind::Permission,
+        Some(BatchStatementErrorCodeEnum::ResourceNotFound) => RefusalKind::Missing,
+        _ => RefusalKind::Other,
+    };
+    Err(Refusal { kind, words: error.message().unwrap_or("an error without a message").to_owned() })
 }
 
 fn is<E>(error: &SdkError<E>, kind: impl FnOnce(&E) -> bool) -> bool {
