@@ -37,41 +37,17 @@ pub struct Settings {
 /// The order in which a job becomes visible follows from what each step waits for: a request file is written
 /// only for a job that was taken, and an entry only for a job whose request file is there.
 pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> {
-    let news = view.inbox.iter().filter(|id| view.jobs.get(id).is_none_or(LabJob::may_be_asked_back));
-    let mut actions: Vec<Action> = news.map(|&id| Action::Take(id)).collect();
-    let wanted = || view.jobs.values().filter(|known| view.wants(known, now));
-    actions.extend(wanted().filter(|known| !known.has_request).map(|known| Action::Deliver(known.job.clone())));
-    let lacks_response = |known: &&LabJob| known.job.response.is_some() && known.response.is_none();
-    actions.extend(wanted().filter(lacks_response).map(|known| Action::Restore(known.job.clone())));
+    let mut actions = takes(view);
+    actions.extend(fetches(view, now));
     match &view.status {
         QueueSeen::Broken { since, quiet_since } => {
             let is_left_so = now - *quiet_since >= BROKEN_GRACE || now - *since >= BROKEN_LIMIT;
             actions.extend(is_left_so.then_some(Action::Quarantine));
         }
-        QueueSeen::Missing => {
-            // First all that was in it has to be known: the jobs that are done stay in the queue too.
-            let mut unknown = unknown_jobs(view.requests.iter().copied(), view, now).peekable();
-            if unknown.peek().is_none() {
-                actions.extend(publish(None, view, settings, now));
-            }
-            actions.extend(unknown.map(Action::Ask));
-        }
-        QueueSeen::Whole(file) => {
-            actions.extend(publish(Some(file), view, settings, now));
-            let open = file.entries().iter().filter(|entry| entry.state().is_some_and(|state| !state.is_done()));
-            let lost = file.lacking(&view.requests);
-            actions.extend(unknown_jobs(open.filter_map(Entry::id).chain(lost), view, now).map(Action::Ask));
-            if is_prune_due(view, now) && !file.has_expired(now) {
-                actions.push(Action::Prune);
-            }
-            actions.extend(jobs_to_cancel(view, now).map(Action::Cancel));
-            let report = |known| report(known, file.entry(known.job.id)?, settings, now);
-            actions.extend(view.jobs.values().filter_map(report));
-        }
+        QueueSeen::Missing => actions.extend(anew(view, settings, now)),
+        QueueSeen::Whole(file) => actions.extend(along(file, view, settings, now)),
     }
-    let is_over = |displaced: &Displaced| displaced.news.is_none() && now - displaced.quiet_since >= DISPLACED_LINGER;
-    let over = view.displaced.iter().filter(|(_, displaced)| is_over(displaced));
-    actions.extend(over.map(|(&inode, _)| Action::Discard { inode }));
+    actions.extend(discards(view, now));
     if view.last_heartbeat.is_none_or(|last| now - last >= HEARTBEAT_INTERVAL) {
         actions.push(Action::Heartbeat(view.workload()));
     }
@@ -79,6 +55,49 @@ pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> 
     actions.retain(|action| view.is_certain || !matches!(action, Action::Return { .. }));
     actions.retain(|action| !view.wants_history || action.brings_back());
     actions
+}
+
+/// The jobs that are news: new ones, and those that their callers may want back.
+fn takes(view: &View) -> Vec<Action> {
+    let news = view.inbox.iter().filter(|id| view.jobs.get(id).is_none_or(LabJob::may_be_asked_back));
+    news.map(|&id| Action::Take(id)).collect()
+}
+
+/// The files that the lab is to have and has not.
+fn fetches(view: &View, now: DateTime<Utc>) -> impl Iterator<Item = Action> {
+    let wanted = move || view.jobs.values().filter(move |known| view.wants(known, now));
+    let lacks_response = |known: &&LabJob| known.job.response.is_some() && known.response.is_none();
+    let requests = wanted().filter(|known| !known.has_request).map(|known| Action::Deliver(known.job.clone()));
+    requests.chain(wanted().filter(lacks_response).map(|known| Action::Restore(known.job.clone())))
+}
+
+/// What to do without a queue. First all that was in it has to be known: the jobs that are done stay in the queue too.
+fn anew(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> {
+    let unknown: Vec<Action> = unknown_jobs(view.requests.iter().copied(), view, now).map(Action::Ask).collect();
+    if unknown.is_empty() { publish(None, view, settings, now).into_iter().collect() } else { unknown }
+}
+
+/// What to do with the queue as it is: what it lacks, what it does not say any more, and what it says that is news.
+fn along(file: &Queue, view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> {
+    let mut actions: Vec<Action> = publish(Some(file), view, settings, now).into_iter().collect();
+    let open = file.entries().iter().filter(|entry| entry.state().is_some_and(|state| !state.is_done()));
+    let in_doubt = open.filter_map(Entry::id).chain(file.lacking(&view.requests));
+    actions.extend(unknown_jobs(in_doubt, view, now).map(Action::Ask));
+    if is_prune_due(view, now) && !file.has_expired(now) {
+        actions.push(Action::Prune);
+    }
+    actions.extend(jobs_to_cancel(view, now).map(Action::Cancel));
+    let report = |known: &LabJob| report(known, file.entry(known.job.id)?, settings, now);
+    actions.extend(view.jobs.values().filter_map(report));
+    actions
+}
+
+/// The displaced queues in which there has been no news for long enough.
+fn discards(view: &View, now: DateTime<Utc>) -> impl Iterator<Item = Action> {
+    let is_over =
+        move |displaced: &Displaced| displaced.news.is_none() && now - displaced.quiet_since >= DISPLACED_LINGER;
+    let over = view.displaced.iter().filter(move |(_, displaced)| is_over(displaced));
+    over.map(|(&inode, _)| Action::Discard { inode })
 }
 
 /// The queue with every job this lab has in it, none of them behind what the cloud or a displaced queue knows;
