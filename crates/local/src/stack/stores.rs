@@ -35,7 +35,11 @@ impl Stores {
             FileSystem::new(&objects).map_err(|error| anyhow!("cannot open {}: {error:?}", objects.display()))?;
         let mut s3 = S3ServiceBuilder::new(files);
         s3.set_auth(SimpleAuth::from_single(&principal.access_key_id, principal.secret_access_key.as_str()));
-        Ok(Self { database: Database::new(database)?, s3: s3.build() })
+        let database = Database::new(database)?;
+        // The only call that sets how SQLite syncs: not at each write. A kill loses nothing, and for a crash of the whole
+        // computer these are the wrong stores.
+        database.disable_bulk_loading()?;
+        Ok(Self { database, s3: s3.build() })
     }
 
     /// Serves until `stop`, on a thread of its own: the database works on the thread that asks it.
