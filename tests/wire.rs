@@ -109,3 +109,18 @@ async fn on_a_bad_wire_every_program_still_runs_once() {
     let jobs = submit_many(&system, JOBS, 0.05).await;
     assert_each_ran_once(&system, &jobs).await;
 }
+
+/// Two requests come before the rows, so one of the four is refused each time that all are read.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_could_be_read_are_not_read_again_because_of_one_that_could_not() {
+    let (system, [dynamodb, _s3], agent) = start().await;
+    let jobs = submit_many(&system, 4, 0.0).await;
+    for job in &jobs {
+        system.entry(job.uuid).await;
+    }
+    agent.kill();
+    dynamodb.every(4, Fate::Refuse(400, "ExpiredTokenException"));
+    let _agent = system.start_agent_with(&[(DYNAMODB_URL, dynamodb.url())]);
+    let new = system.submit("mock", &json!({})).await;
+    system.entry(new.uuid).await;
+}

@@ -55,6 +55,7 @@ struct Inner {
 enum Mode {
     Always(Fate),
     First(u32, Fate),
+    Every { left: u32, of: u32, fate: Fate },
     Sometimes(Rng, Vec<Fate>),
 }
 
@@ -72,7 +73,7 @@ impl Faults {
     pub async fn start(upstream_url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("it listens"));
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client can be made");
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client can be made");
         let (upstream, mode) = (upstream_url.to_owned(), Mutex::new(Mode::Always(Fate::Pass)));
         let inner = Arc::new(Inner { upstream, client, mode, requests: AtomicU64::new(0) });
         let of_server = Arc::clone(&inner);
@@ -101,6 +102,11 @@ impl Faults {
         self.set(Mode::First(requests, fate));
     }
 
+    /// From now on the last one of each so many requests has this fate.
+    pub fn every(&self, of: u32, fate: Fate) {
+        self.set(Mode::Every { left: of, of, fate });
+    }
+
     /// From now on every other request, on average, has one of these fates.
     pub fn sometimes(&self, seed: u64, fates: &[Fate]) {
         self.set(Mode::Sometimes(Rng::with_seed(seed), fates.to_vec()));
@@ -124,6 +130,14 @@ impl Inner {
             Mode::First(left, fate) => {
                 *left -= 1;
                 *fate
+            }
+            Mode::Every { left: left @ 1, of, fate } => {
+                *left = *of;
+                *fate
+            }
+            Mode::Every { left, .. } => {
+                *left -= 1;
+                Fate::Pass
             }
             Mode::Sometimes(random, fates) => {
                 if random.bool() {

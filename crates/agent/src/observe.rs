@@ -100,15 +100,17 @@ impl Agent {
         let store = &self.store;
         let read = |id| async move { (id, store.job(id).await) };
         let rows: Vec<_> = stream::iter(in_doubt).map(read).buffer_unordered(PARALLEL_READS).collect().await;
+        let mut outcome = Ok(());
         for (id, row) in rows {
             match row {
                 Ok(Some(job)) => self.learn(job),
                 Ok(None) => self.view.forget(id),
                 Err(error @ StoreError::Damaged { .. }) => tracing::error!(%error, "leaving out a job"),
-                Err(error) => return Err(error.into()),
+                // Those that were read are not in doubt again: also on a bad wire there are fewer each time.
+                Err(error) => outcome = Err(error.into()),
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Looks at the files; reads those that somebody has written since they were last read.
