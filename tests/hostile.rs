@@ -126,12 +126,13 @@ async fn a_link_in_the_place_of_a_folder_is_not_followed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_nobody_knows_do_not_hold_up_new_ones() {
-    const UNKNOWN: u16 = 2_500;
+    const UNKNOWN: u16 = 5_000;
     let system = System::start().await;
     fs::create_dir_all(system.shared(layout::REQUEST_DIR)).unwrap();
     fs::write(system.shared(layout::STATUS), "{}").unwrap();
+    let now = Utc::now();
     for number in 0..UNKNOWN {
-        let unknown = JobId::earliest(Utc::now() - TimeDelta::milliseconds(number.into()));
+        let unknown = JobId::earliest(now - TimeDelta::milliseconds(number.into()));
         File::create(system.shared(&layout::request(unknown))).unwrap();
     }
     let dynamodb = Faults::start(&system.environment(DYNAMODB_URL)).await;
