@@ -62,9 +62,8 @@ pub(crate) fn stage(
     write: impl FnOnce(&mut File) -> io::Result<()>,
     like: Option<&Metadata>,
 ) -> Result<Fingerprint, DirectoryError> {
-    remove(staged)?;
     let fill = || -> io::Result<Fingerprint> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(staged)?;
+        let mut file = create_anew(staged)?;
         write(&mut file)?;
         if let Some(like) = like {
             // Only root may give a file away, and only to a group of its own may anybody else.
@@ -76,6 +75,15 @@ pub(crate) fn stage(
     };
     // What was begun would only fill a full disk further.
     fill().inspect_err(|_| drop(fs::remove_file(staged))).map_err(DirectoryError::at(staged))
+}
+
+/// Removes only what is there: a try to remove costs as much as a file made, and waits for all who work in the folder.
+fn create_anew(staged: &Path) -> io::Result<File> {
+    let create = || OpenOptions::new().write(true).create_new(true).open(staged);
+    match create() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::remove_file(staged).and_then(|()| create()),
+        created => created,
+    }
 }
 
 /// Gives the staged file its name: for good once the folder is synced.

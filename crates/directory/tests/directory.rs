@@ -118,6 +118,15 @@ fn what_a_crash_left_where_queues_are_staged_is_kept() {
 }
 
 #[test]
+fn what_a_crash_left_of_a_request_is_replaced() {
+    let fixture = fixture();
+    fs::write(fixture.path(&layout::request_staged(id())), "half of").unwrap();
+    fixture.directory.write_request(id(), b"{}").unwrap();
+    assert_eq!(fs::read(fixture.path(&layout::request(id()))).unwrap(), b"{}");
+    assert!(!fixture.path(&layout::request_staged(id())).exists());
+}
+
+#[test]
 fn who_could_write_status_json_still_can() {
     let fixture = fixture();
     fixture.write_status("pending");
