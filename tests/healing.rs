@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use bcrlapi_api::JobResource;
 use bcrlapi_domain::{JobId, State, Status};
@@ -162,6 +164,10 @@ async fn folders_that_were_removed_are_made_and_watched_again() {
     assert!(system.reached(job.uuid, Status::Done).await.has_succeeded());
 }
 
+fn inode(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().ino()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resync_brings_back_what_the_lab_has_lost() {
     let system = System::start().await;
@@ -189,6 +195,13 @@ async fn a_resync_brings_back_what_the_lab_has_lost() {
     assert_eq!((read(), fs::read(system.shared(layout::STATUS)).unwrap()), (files, status), "all as it was");
     let again = system.command("bcrlapi-agent").arg("resync").output().unwrap();
     assert!(String::from_utf8_lossy(&again.stdout).contains("brought back: 0 requests, 0 responses, 0 entries"));
+
+    let done = fs::read_to_string(system.shared(layout::STATUS)).unwrap();
+    fs::write(system.shared(layout::STATUS), done.replace("\"done\"", "\"pending\"")).unwrap();
+    let inodes = || jobs.iter().map(|job| inode(&system.shared(&layout::response(job.uuid)))).collect::<Vec<_>>();
+    let before = inodes();
+    assert!(system.command("bcrlapi-agent").arg("resync").status().unwrap().success(), "an old status.json is mended");
+    assert_eq!(inodes(), before, "what is there stays");
 
     for lost in [layout::request(jobs[0].uuid), layout::STATUS.to_owned()] {
         fs::remove_file(system.shared(&lost)).unwrap();

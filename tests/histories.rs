@@ -58,6 +58,29 @@ fn histories_go_as_the_reference_model_says() {
     }
 }
 
+/// Another program's script without a lock puts back, every half a minute, what it once read.
+#[test]
+fn a_done_that_is_written_over_again_and_again_still_counts_after_a_minute() {
+    let mut history = History::new(seed());
+    history.submit();
+    history.settle();
+    let id = *history.jobs.first_key_value().unwrap().0;
+    let mut queue = history.read_queue();
+    let once_read = queue.clone();
+    set(&mut queue, id, &json!({"status": "processing"}));
+    history.write_queue(&queue);
+    history.settle();
+    fs::write(history.system.shared(&layout::response(id)), "{}").unwrap();
+    for _ in 0..4 {
+        history.write_queue(&once_read);
+        history.settle();
+        advance(TimeDelta::seconds(30));
+    }
+    history.settle();
+    let job = history.cloud.block_on(history.system.stack().store().job(id)).unwrap().unwrap();
+    assert_eq!(job.state, State::Done(Outcome::Succeeded));
+}
+
 /// What a job is to be like, everywhere.
 #[derive(Debug)]
 struct Expected {

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use bcrlapi_cloud::{JobStore, StoreError};
 use bcrlapi_directory::{Fingerprint, Lock, SeenStatus};
-use bcrlapi_domain::{Job, JobId, State};
-use bcrlapi_exchange::{Entry, Queue, QueueSeen};
+use bcrlapi_domain::{JobId, State};
+use bcrlapi_exchange::{Entry, LabJob, Queue, QueueSeen};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, stream};
 
@@ -24,20 +24,20 @@ const PARALLEL_READS: usize = 16;
 struct Known {
     id: JobId,
     is_open: bool,
-    is_wanted_back: bool,
+    may_be_asked_back: bool,
     /// What its entry said when the queue was last read.
     entry: Option<State>,
 }
 
 impl Known {
-    /// Whether its program has not had its turn, as the queue says that was read just now or before. Then it has written
-    /// no response; and many may wait.
+    /// Whether its program has not had its turn, as the cloud says, and the queue that was read just now or before. Then
+    /// it has written no response; and many may wait. The entry alone may be what a script has put back.
     fn waits(&self, queue: Option<&SeenStatus>) -> bool {
         let entry = match queue {
             None => self.entry,
             Some(seen) => seen.queue.as_ref().ok().and_then(|queue| queue.as_ref()?.entry(self.id)?.state()),
         };
-        entry == Some(State::Pending) && !self.is_wanted_back
+        entry == Some(State::Pending) && self.may_be_asked_back
     }
 }
 
@@ -148,7 +148,7 @@ impl Agent {
     }
 
     async fn look_at_directory(&self) -> Result<Seen, AgentError> {
-        let jobs: Vec<Known> = self.view.jobs.values().map(|known| self.known(&known.job)).collect();
+        let jobs: Vec<Known> = self.view.jobs.values().map(|known| self.known(known)).collect();
         let (directory, status_read) = (self.directory.clone(), self.status_read);
         let (held, is_list_due) = (Arc::clone(&self.lock), self.is_list_due);
         let look = move || {
@@ -178,12 +178,13 @@ impl Agent {
         blocking(look).await
     }
 
-    fn known(&self, job: &Job) -> Known {
+    fn known(&self, known: &LabJob) -> Known {
+        let id = known.job.id;
         let entry = match &self.view.status {
-            QueueSeen::Whole(queue) => queue.entry(job.id).and_then(Entry::state),
+            QueueSeen::Whole(queue) => queue.entry(id).and_then(Entry::state),
             QueueSeen::Missing | QueueSeen::Broken { .. } => None,
         };
-        Known { id: job.id, is_open: !job.state.is_done(), is_wanted_back: job.cancel_requested, entry }
+        Known { id, is_open: !known.job.state.is_done(), may_be_asked_back: known.may_be_asked_back(), entry }
     }
 
     async fn observe_displaced(&mut self, there: Vec<(u64, Fingerprint)>) {

@@ -108,7 +108,7 @@ impl LabJob {
     }
 
     /// Whether the cloud may have news of a job that the lab has: its caller may want it back as long as it waits.
-    pub(crate) fn may_be_asked_back(&self) -> bool {
+    pub fn may_be_asked_back(&self) -> bool {
         self.job.state == State::Pending && !self.job.cancel_requested
     }
 

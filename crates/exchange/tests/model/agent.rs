@@ -161,17 +161,23 @@ impl World {
 
     fn look_at_status(&mut self) {
         let is_left_alone: Vec<bool> = (0..self.requests.len()).map(|job| !self.has_been_read(job)).collect();
-        for (&job, known) in &mut self.agent.known {
-            known.has_request = self.requests[job];
-            known.has_response = self.responses[job];
-            known.is_left_alone = is_left_alone[job];
-        }
         let there = self.status.map(|inode| self.fingerprint(inode));
         if there.is_none() || there != self.agent.status_read {
             let content = self.status.map(|inode| self.inodes[inode].content.clone());
             self.agent.seen = content;
             self.agent.status_read = there;
             self.agent.taken_in.extend(there);
+        }
+        let queue = match &self.agent.seen {
+            Some(Content::Whole(queue)) => queue.as_slice(),
+            Some(Content::Half) | None => &[],
+        };
+        for (&job, known) in &mut self.agent.known {
+            let is_entry_pending = queue.contains(&(job, Status::Pending));
+            let waits = is_entry_pending && known.state == State::Pending && !known.is_asked_back;
+            known.has_request = self.requests[job];
+            known.has_response = self.responses[job] && !waits;
+            known.is_left_alone = is_left_alone[job];
         }
         self.agent.phase = Phase::LookAtDisplaced;
     }
