@@ -191,8 +191,8 @@ impl Agent {
             _ => true,
         });
         let agent = &*self;
-        let execute = |step: Step| step.execute(agent);
-        let steps = stream::iter(Step::of(actions)).map(execute);
+        let has_failed = |action: &Action| agent.backoff.has_failed(&action.to_string());
+        let steps = stream::iter(Step::of(actions, has_failed)).map(|step| step.execute(agent));
         let results: Vec<_> = steps.buffer_unordered(PARALLEL_STEPS).collect().await;
         let mut has_moved = false;
         for (name, result) in results.into_iter().flatten() {

@@ -27,6 +27,11 @@ impl Backoff {
         self.0.get(step).is_some_and(|failing| now < failing.retry_at && failing.retry_at - now <= PAUSE_MAX)
     }
 
+    /// Whether the step has failed, and not succeeded since.
+    pub(crate) fn has_failed(&self, step: &str) -> bool {
+        self.0.contains_key(step)
+    }
+
     /// Notes a failure; the pause doubles with every one in a row.
     pub(crate) fn failed(&mut self, step: String, now: DateTime<Utc>) {
         let failing = self.0.entry(step).or_insert(Failing { times: 0, retry_at: now });

@@ -3,7 +3,7 @@
 use bcrlapi_cloud::{Heartbeat, StoreError};
 use bcrlapi_directory::{DirectoryError, Fingerprint, Published};
 use bcrlapi_domain::{Job, JobId};
-use bcrlapi_exchange::{Action, Due, Queue, Workload, layout, render_request};
+use bcrlapi_exchange::{Action, Due, Queue, QueueSeen, Workload, layout, render_request};
 use chrono::{DateTime, Utc};
 use tokio::task::spawn_blocking;
 use tokio_util::io::SyncIoBridge;
@@ -46,12 +46,21 @@ impl Effect {
     }
 }
 
+/// One line for each job, however many are taken in one call.
+pub(crate) fn log_take(id: JobId, taken: Option<&Job>) {
+    tracing::info!(uuid = %id, taken = taken.is_some(), "take");
+}
+
+pub(crate) fn log_start(id: JobId, progress: Option<u8>) {
+    tracing::info!(uuid = %id, progress, "processing");
+}
+
 impl Agent {
     pub(crate) async fn execute(&self, action: Action) -> Result<Effect, AgentError> {
         match action {
             Action::Take(id) => {
                 let taken = self.store.take(id).await?;
-                tracing::info!(uuid = %id, taken = taken.is_some(), "take");
+                log_take(id, taken.as_ref());
                 Ok(Effect::learned(id, taken))
             }
             Action::Ask(id) => self.ask(id).await,
@@ -72,7 +81,7 @@ impl Agent {
             Action::Quarantine => self.quarantine().await,
             Action::Report { id, progress, message } => {
                 let job = self.store.report(id, progress, message.as_deref(), (self.clock)()).await?;
-                tracing::info!(uuid = %id, progress, "processing");
+                log_start(id, progress);
                 Ok(Effect::learned(id, job))
             }
             Action::Return { .. } => unreachable!("a response is uploaded beside the plan"),
@@ -160,7 +169,13 @@ impl Agent {
             return self.undeliverable(&job, "the request's body is not JSON; submit it again").await;
         };
         let directory = self.directory.clone();
-        blocking(move || directory.write_request(id, &content)).await?;
+        let has_entry = matches!(&self.view.status, QueueSeen::Whole(queue) if queue.entry(id).is_some());
+        let write = move || {
+            directory.write_request(id, &content)?;
+            // What was lost and comes back is published by nobody.
+            if has_entry { directory.sync_requests() } else { Ok(()) }
+        };
+        blocking(write).await?;
         tracing::info!(uuid = %id, api = %job.api, "delivered");
         Ok(Effect::Delivered(id))
     }

@@ -6,7 +6,7 @@ use bcrlapi_exchange::Action;
 
 use crate::AgentError;
 use crate::agent::Agent;
-use crate::execute::Effect;
+use crate::execute::{Effect, log_start, log_take};
 
 /// One action, or some that the cloud takes together.
 pub(crate) enum Step {
@@ -20,11 +20,12 @@ pub(crate) enum Step {
 type Concluded = (String, Result<Effect, AgentError>);
 
 impl Step {
-    /// The actions in as few steps as there can be.
-    pub(crate) fn of(actions: Vec<Action>) -> Vec<Self> {
+    /// The actions in as few steps as there can be. What is to go alone stands in nobody's way, nor they in its.
+    pub(crate) fn of(actions: Vec<Action>, goes_alone: impl Fn(&Action) -> bool) -> Vec<Self> {
         let (mut takes, mut starts, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for action in actions {
             match action {
+                action if goes_alone(&action) => others.push(Self::One(action)),
                 Action::Take(id) => takes.push(id),
                 Action::Report { id, progress: None, message: None } => starts.push(id),
                 other => others.push(Self::One(other)),
@@ -47,8 +48,11 @@ impl Step {
     pub(crate) async fn execute(self, agent: &Agent) -> Vec<Concluded> {
         match self {
             Self::One(action) => vec![(action.to_string(), agent.execute(action).await)],
-            Self::Take(ids) => concluded(&ids, Action::Take, agent.store.take_all(&ids).await),
-            Self::Start(ids) => concluded(&ids, start, agent.store.start_all(&ids, (agent.clock)()).await),
+            Self::Take(ids) => concluded(&ids, Action::Take, agent.store.take_all(&ids).await, log_take),
+            Self::Start(ids) => {
+                let jobs = agent.store.start_all(&ids, (agent.clock)()).await;
+                concluded(&ids, start, jobs, |id, _| log_start(id, None))
+            }
         }
     }
 }
@@ -57,11 +61,33 @@ fn start(id: JobId) -> Action {
     Action::Report { id, progress: None, message: None }
 }
 
-fn concluded(ids: &[JobId], action: fn(JobId) -> Action, jobs: Vec<Result<Option<Job>, StoreError>>) -> Vec<Concluded> {
+fn concluded(
+    ids: &[JobId],
+    action: fn(JobId) -> Action,
+    jobs: Vec<Result<Option<Job>, StoreError>>,
+    log: fn(JobId, Option<&Job>),
+) -> Vec<Concluded> {
     let conclude = |(&id, job): (&JobId, Result<Option<Job>, StoreError>)| {
-        let action = action(id);
-        tracing::info!(uuid = %id, together = ids.len(), "{}", action.name());
-        (action.to_string(), job.map(|job| Effect::learned(id, job)).map_err(AgentError::from))
+        let job = job.inspect(|job| log(id, job.as_ref())).map_err(AgentError::from);
+        (action(id).to_string(), job.map(|job| Effect::learned(id, job)))
     };
     ids.iter().zip(jobs).map(conclude).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bcrlapi_exchange::Action;
+    use chrono::{TimeDelta, Utc};
+
+    use super::*;
+
+    #[test]
+    fn what_has_failed_before_goes_alone() {
+        let id = |number| JobId::earliest(Utc::now() - TimeDelta::seconds(number));
+        let [failed, second, third] = [1, 2, 3].map(id);
+        let steps =
+            Step::of([failed, second, third].map(Action::Take).into(), |action| *action == Action::Take(failed));
+        assert!(matches!(&*steps, [Step::Take(together), Step::One(Action::Take(alone))]
+            if *together == [second, third] && *alone == failed));
+    }
 }

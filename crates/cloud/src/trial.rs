@@ -60,7 +60,7 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E>> for Refusal {
 impl RefusalKind {
     /// By the error's code, its message and the status of HTTP. Sources: the common errors of DynamoDB, S3's list of error
     /// codes.
-    fn of(code: Option<&str>, message: &str, status: u16) -> Self {
+    pub(crate) fn of(code: Option<&str>, message: &str, status: u16) -> Self {
         match code {
             Some("RequestTimeTooSkewed" | "RequestExpired") => Self::Clock,
             // DynamoDB has one code for a wrong secret and for a wrong clock.
@@ -81,7 +81,7 @@ impl RefusalKind {
                 | "UnrecognizedClientException",
             ) => Self::Credentials,
             Some("AccessDenied" | "AccessDeniedException" | "AllAccessDisabled") => Self::Permission,
-            Some("NoSuchBucket" | "ResourceNotFoundException") => Self::Missing,
+            Some("NoSuchBucket" | "ResourceNotFound" | "ResourceNotFoundException") => Self::Missing,
             Some("AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" | "PermanentRedirect") => {
                 Self::Region
             }

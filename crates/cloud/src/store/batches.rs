@@ -80,9 +80,12 @@ fn rows_of(ids: &[JobId], answered: Answered) -> Vec<Result<Option<Item>, StoreE
 
 fn row_in(answer: BatchStatementResponse) -> Result<Option<Item>, StoreError> {
     match answer.error {
-        None => Ok(answer.item),
+        None => answer.item.map(Some).ok_or_else(|| refused("an update without its row")),
         Some(error) if error.code == Some(BatchStatementErrorCodeEnum::ConditionalCheckFailed) => Ok(error.item),
-        Some(error) => Err(refused(format!("{:?}: {}", error.code, error.message.unwrap_or_default()))),
+        Some(error) => {
+            let code = error.code().map_or("no code", BatchStatementErrorCodeEnum::as_str);
+            Err(refused(format!("{code}: {}", error.message().unwrap_or_default())))
+        }
     }
 }
 

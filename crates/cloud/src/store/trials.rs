@@ -128,13 +128,12 @@ impl Trial<'_> {
 }
 
 fn refusal(error: &BatchStatementError) -> Result<(), Refusal> {
-    let kind = match error.code() {
-        Some(BatchStatementErrorCodeEnum::ConditionalCheckFailed) => return Ok(()),
-        Some(BatchStatementErrorCodeEnum::AccessDenied) => RefusalKind::Permission,
-        Some(BatchStatementErrorCodeEnum::ResourceNotFound) => RefusalKind::Missing,
-        _ => RefusalKind::Other,
-    };
-    Err(Refusal { kind, words: error.message().unwrap_or("an error without a message").to_owned() })
+    if error.code() == Some(&BatchStatementErrorCodeEnum::ConditionalCheckFailed) {
+        return Ok(());
+    }
+    let code = error.code().map(BatchStatementErrorCodeEnum::as_str);
+    let words = error.message().unwrap_or("an error without a message");
+    Err(Refusal { kind: RefusalKind::of(code, words, 200), words: words.to_owned() })
 }
 
 fn is<E>(error: &SdkError<E>, kind: impl FnOnce(&E) -> bool) -> bool {
