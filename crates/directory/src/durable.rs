@@ -86,6 +86,12 @@ fn create_anew(staged: &Path) -> io::Result<File> {
     }
 }
 
+/// Gives the staged file its name, for good.
+pub(crate) fn put_in_place(staged: &Path, path: &Path) -> Result<(), DirectoryError> {
+    rename(staged, path)?;
+    sync_folder_of(path)
+}
+
 /// Gives the staged file its name: for good once the folder is synced.
 pub(crate) fn rename(staged: &Path, path: &Path) -> Result<(), DirectoryError> {
     fs::rename(staged, path).map_err(DirectoryError::at(path))
@@ -132,8 +138,12 @@ pub(crate) fn remove(path: &Path) -> Result<(), DirectoryError> {
 }
 
 /// Makes sure that the names in the file's folder are on the disk.
-pub(crate) fn sync_folder(path: &Path) -> Result<(), DirectoryError> {
-    let folder = path.parent().expect("a file of the layout is in a folder");
+pub(crate) fn sync_folder_of(path: &Path) -> Result<(), DirectoryError> {
+    sync_folder(path.parent().expect("a file of the layout is in a folder"))
+}
+
+/// Makes sure that the names in a folder are on the disk.
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), DirectoryError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(DirectoryError::at(folder))
 }
 

@@ -108,16 +108,14 @@ impl SharedDir {
 
     /// Makes all request files that were written durable. To be called before their entries come into the queue.
     pub fn sync_requests(&self) -> Result<(), DirectoryError> {
-        durable::sync_folder(&self.path(layout::STATUS))
+        durable::sync_folder(&self.path(layout::REQUEST_DIR))
     }
 
     /// Writes the job's response file, durably and in one step.
     pub fn write_response(&self, id: JobId, mut content: impl Read) -> Result<(), DirectoryError> {
         let staged = self.path(&layout::response_staged(id));
         durable::stage(&staged, |file| io::copy(&mut content, file).map(drop), None)?;
-        let path = self.path(&layout::response(id));
-        durable::rename(&staged, &path)?;
-        durable::sync_folder(&path)
+        durable::put_in_place(&staged, &self.path(&layout::response(id)))
     }
 
     /// When the job's response file was last written; `None` where there is none.

@@ -105,7 +105,7 @@ impl SharedDir {
                 return Err(error);
             }
         };
-        durable::sync_folder(&path)?;
+        durable::sync_folder_of(&path)?;
         Ok(published)
     }
 
