@@ -69,11 +69,12 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
         if look == Look::Everywhere {
             next_poll = Instant::now() + poll;
         }
-        let mut next = None;
+        let mut moves = false;
         match agent.round(look).await {
             Ok(more) => {
-                next = more;
+                moves = more == Some(Look::Directory);
                 if more == Some(Look::Everywhere) {
+                    // Not only the next look: a file that changes first must not make it forgotten.
                     next_poll = Instant::now() + EVENT_PAUSE;
                 }
                 if look == Look::Everywhere {
@@ -98,7 +99,7 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
                 agent.conclude_upload(uploaded);
                 Look::Directory
             }
-            () = sleep(EVENT_PAUSE), if next.is_some() => Look::Directory,
+            () = sleep(EVENT_PAUSE), if moves => Look::Directory,
             () = events.changed(), if !is_directory_away => {
                 sleep(EVENT_PAUSE).await;
                 Look::Directory

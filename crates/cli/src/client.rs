@@ -62,7 +62,7 @@ impl Client {
         let base_url = check_url(base_url)?.to_owned();
         let mut http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT);
         if base_url.starts_with(LOOPBACK) {
-            // Plain HTTP: to read the system's certificates would take longer than most calls.
+            // Plain HTTP, links too: to read the system's certificates would take longer than most calls.
             http = http.no_proxy().tls_certs_only([]);
         }
         let http = http.build().map_err(|error| ClientError::Unreachable(chain(&error)))?;

@@ -89,14 +89,15 @@ impl Queue {
     /// Reads what [`Queue::render`] writes, as long as nobody has put anything of their own between the entries. For
     /// speed: where each entry ends is found while it is read, and not by a pass of its own.
     fn parse_own_layout(json: &[u8]) -> Option<Self> {
-        let mut rest = str::from_utf8(json).ok()?.strip_prefix(BEFORE_JOBS)?.strip_prefix(BEFORE_FIRST)?;
+        let jobs = str::from_utf8(json).ok()?.strip_prefix(BEFORE_JOBS)?.strip_suffix(END)?.strip_suffix(AFTER_JOBS)?;
+        let mut rest = jobs.strip_prefix(BEFORE_FIRST)?;
         let mut entries = Vec::with_capacity(json.len() / TYPICAL_LINE_BYTES);
         loop {
             let (entry, after) = Entry::read_first(rest)?;
             entries.push(entry);
             match after.strip_prefix(BEFORE_NEXT) {
                 Some(next) => rest = next,
-                None => return (after.strip_prefix(AFTER_JOBS)? == END).then(|| Self::with(entries)),
+                None => return after.is_empty().then(|| Self::with(entries)),
             }
         }
     }
