@@ -127,6 +127,8 @@ async fn a_link_in_the_place_of_a_folder_is_not_followed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_nobody_knows_do_not_hold_up_new_ones() {
     const UNKNOWN: u16 = 5_000;
+    /// A round asks for 2,000 at the most, and the three plans that the new job needs for 500 each; the rest are polls.
+    const ASKED_MAX: u64 = 4_000;
     let system = System::start().await;
     fs::create_dir_all(system.shared(layout::REQUEST_DIR)).unwrap();
     fs::write(system.shared(layout::STATUS), "{}").unwrap();
@@ -142,7 +144,7 @@ async fn jobs_that_nobody_knows_do_not_hold_up_new_ones() {
     let job = system.submit("mock", &json!({})).await;
     system.entry(job.uuid).await;
     let asked = dynamodb.requests();
-    assert!(asked < UNKNOWN.into(), "the new job waited for {asked} requests");
+    assert!(asked < ASKED_MAX, "the new job waited for {asked} requests");
     until("all of them to be asked for", async || (dynamodb.requests() > UNKNOWN.into()).then_some(())).await.unwrap();
 }
 
