@@ -38,6 +38,21 @@ async fn a_row_gives_back_the_job_it_was_made_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_answer_says_what_time_it_is_in_the_cloud() {
+    let system = System::start().await;
+    let is_right = |date: DateTime<Utc>| (now() - date).abs() < TimeDelta::seconds(30);
+
+    let of_dynamodb = system.stack().connect().await;
+    assert_eq!(of_dynamodb.date(), None, "nobody has answered yet");
+    of_dynamodb.inbox(now()).await.unwrap();
+    assert!(of_dynamodb.clone().date().is_some_and(is_right), "the clones share it");
+
+    let of_s3 = system.stack().connect().await;
+    assert_eq!(of_s3.read_request(new_id(), &payload(BODY)).await.unwrap(), None);
+    assert!(of_s3.date().is_some_and(is_right), "an answer that refuses has a date too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_goes_from_the_inbox_to_the_taken_ones_and_leaves_them_when_it_is_done() {
     let system = System::start().await;
     let store = system.stack().store();

@@ -4,6 +4,7 @@
 //! conditional write that can only move the job forward; a submit under a key is one transaction. Correctness rests on
 //! the table's conditions alone, not on S3's.
 
+mod cloud_date;
 mod credentials;
 mod error;
 mod item;

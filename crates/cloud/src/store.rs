@@ -3,6 +3,7 @@ use std::time::Duration;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_s3::config::Credentials;
+use chrono::{DateTime, Utc};
 
 mod batches;
 mod lists;
@@ -14,6 +15,7 @@ mod trials;
 mod upload;
 mod verified;
 
+use crate::cloud_date::CloudDate;
 use crate::credentials::LabCredentials;
 
 pub use lists::{JobFilter, JobPage};
@@ -32,6 +34,7 @@ pub struct JobStore {
     s3: aws_sdk_s3::Client,
     table: String,
     bucket: String,
+    date: CloudDate,
 }
 
 /// Where the two stores of a local stack listen, and its keys.
@@ -63,12 +66,32 @@ impl JobStore {
     }
 
     fn new(config: &SdkConfig, table: &str, bucket: &str) -> Self {
+        Self::with(config.into(), config.into(), table, bucket)
+    }
+
+    fn with(
+        dynamodb: aws_sdk_dynamodb::config::Builder,
+        s3: aws_sdk_s3::config::Builder,
+        table: &str,
+        bucket: &str,
+    ) -> Self {
+        let date = CloudDate::default();
+        let dynamodb = dynamodb.interceptor(date.clone()).build();
+        let s3 = s3.interceptor(date.clone()).build();
+
         Self {
-            dynamodb: aws_sdk_dynamodb::Client::new(config),
-            s3: aws_sdk_s3::Client::new(config),
+            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb),
+            s3: aws_sdk_s3::Client::from_conf(s3),
             table: table.to_owned(),
             bucket: bucket.to_owned(),
+            date,
         }
+    }
+
+    /// What time it is in the cloud: the date of its last answer, refusals too, and the time that has gone by since, which
+    /// nobody can set. `None` before its first answer. Nothing is sent.
+    pub fn date(&self) -> Option<DateTime<Utc>> {
+        self.date.now()
     }
 
     /// The region whose stores these are; `None` where none is set, and no call can succeed.
@@ -94,14 +117,10 @@ impl JobStore {
         let http = aws_smithy_http_client::Builder::new().build_http();
         let config = config_loader().http_client(http).region(Region::new(region.clone())).credentials_provider(keys);
         let config = config.load().await;
-        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&config).endpoint_url(dynamodb_url).build();
-        let s3 = aws_sdk_s3::config::Builder::from(&config).endpoint_url(s3_url).force_path_style(true).build();
-        Self {
-            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb),
-            s3: aws_sdk_s3::Client::from_conf(s3),
-            table: table.to_owned(),
-            bucket: bucket.to_owned(),
-        }
+
+        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&config).endpoint_url(dynamodb_url);
+        let s3 = aws_sdk_s3::config::Builder::from(&config).endpoint_url(s3_url).force_path_style(true);
+        Self::with(dynamodb, s3, table, bucket)
     }
 }
 

@@ -2,12 +2,8 @@
 //! matters.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
-use chrono::{DateTime, TimeDelta, Utc};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::error::chain;
 
@@ -88,36 +84,6 @@ impl RefusalKind {
             None if status == 403 => Self::Permission,
             _ => Self::Other,
         }
-    }
-}
-
-/// How far ahead this computer's clock is of AWS's, as its answers show: all answers have a date, also those that refuse.
-/// To a second, and to the time that an answer takes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ClockSkew(Arc<Mutex<Option<TimeDelta>>>);
-
-impl ClockSkew {
-    pub(crate) fn get(&self) -> Option<TimeDelta> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Intercept for ClockSkew {
-    fn name(&self) -> &'static str {
-        "clock skew"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let date = context.response().headers().get("date").and_then(|date| DateTime::parse_from_rfc2822(date).ok());
-        if let Some(date) = date {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Utc::now() - date.to_utc());
-        }
-        Ok(())
     }
 }
 

@@ -11,14 +11,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::JobStore;
 use super::objects::Key;
 use crate::schema::{INBOX_NEW, PK};
-use crate::trial::ClockSkew;
 use crate::{Heartbeat, Refusal, RefusalKind, Tried, item};
 
 /// Tries the calls of an agent, each on a job that cannot be there.
 #[derive(Debug)]
 pub struct Trial<'a> {
     store: &'a JobStore,
-    skew: ClockSkew,
     /// The first millisecond of 1970: expired before anybody could submit it.
     nobodys: JobId,
 }
@@ -26,21 +24,21 @@ pub struct Trial<'a> {
 impl JobStore {
     /// What an agent's calls would meet. Nothing is sent yet.
     pub fn trial(&self) -> Trial<'_> {
-        Trial { store: self, skew: ClockSkew::default(), nobodys: JobId::earliest(DateTime::UNIX_EPOCH) }
+        Trial { store: self, nobodys: JobId::earliest(DateTime::UNIX_EPOCH) }
     }
 }
 
 impl Trial<'_> {
     /// Asks the table's inbox, as every look does.
     pub async fn table(&self) -> Result<(), Refusal> {
-        let query = self.store.query_inbox(INBOX_NEW, Utc::now()).limit(1).customize();
-        query.interceptor(self.skew.clone()).send().await.map(drop).map_err(Refusal::from)
+        let query = self.store.query_inbox(INBOX_NEW, Utc::now()).limit(1);
+        query.send().await.map(drop).map_err(Refusal::from)
     }
 
     /// Asks the bucket for what it holds, at most one name: who may not ask so is not told either that an object is gone.
     pub async fn bucket(&self) -> Result<(), Refusal> {
-        let list = self.store.s3.list_objects_v2().bucket(&self.store.bucket).max_keys(1).customize();
-        list.interceptor(self.skew.clone()).send().await.map(drop).map_err(Refusal::from)
+        let list = self.store.s3.list_objects_v2().bucket(&self.store.bucket).max_keys(1);
+        list.send().await.map(drop).map_err(Refusal::from)
     }
 
     /// All other calls of an agent that serves.
@@ -60,9 +58,10 @@ impl Trial<'_> {
         vec![("dynamodb:Scan", scan.map(drop).map_err(Refusal::from)), get]
     }
 
-    /// How far this computer's clock is ahead of AWS's; `None` where nobody has answered yet.
+    /// How far this computer's clock is ahead of AWS's, to a second and to the time that an answer takes; `None` where
+    /// nobody has answered yet.
     pub fn clock_skew(&self) -> Option<TimeDelta> {
-        self.skew.get()
+        self.store.date().map(|date| Utc::now() - date)
     }
 
     async fn get_item(&self) -> Tried {
