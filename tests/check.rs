@@ -50,7 +50,7 @@ async fn where_all_is_well_nothing_is_changed() {
     assert_eq!(checked.code, 0);
     assert!(checked.line("ok", "directory").contains("the agent makes request"), "{:?}", checked.lines);
     assert!(checked.line("ok", "credentials").contains("from the environment"));
-    assert!(checked.line("ok", "permissions").contains("all 7 calls"));
+    assert!(checked.line("ok", "permissions").contains("all 8 calls"));
     assert_eq!(fs::read_dir(system.shared("")).unwrap().count(), 0, "not even the folders are made");
     assert!(system.stack().store().heartbeat().await.unwrap().is_none());
     let objects = system.stack().directory().join("s3/bcrlapi/response");

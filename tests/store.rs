@@ -2,7 +2,7 @@
 
 use bcrlapi_cloud::{JobStore, LocalEndpoints, StoreError};
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
-use bcrlapi_tests::{System, payload, sha256};
+use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, S3_URL, System, payload, sha256};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::io::AsyncReadExt;
 use uuid::Uuid;
@@ -113,6 +113,77 @@ async fn many_jobs_in_one_call_come_to_what_each_would_alone() {
     let start_dates = again.into_iter().map(|job| job.unwrap().unwrap().start_date.unwrap().timestamp_millis());
     assert!(start_dates.eq([started.timestamp_millis(); 2]), "a start is recorded once");
     assert!(!store.cancel(wanted_back, now()).await.unwrap().unwrap().state.is_done(), "its program was quicker");
+}
+
+/// The stack's store behind a proxy that decides over each request to DynamoDB.
+async fn behind(system: &System, dynamodb: &Faults) -> JobStore {
+    let endpoints = LocalEndpoints {
+        dynamodb_url: dynamodb.url().to_owned(),
+        s3_url: system.environment(S3_URL),
+        region: system.environment("AWS_REGION"),
+        access_key_id: system.alice().access_key_id.clone(),
+        secret_access_key: system.alice().secret_access_key.clone(),
+    };
+    JobStore::at_endpoints(&endpoints, system.stack().store().table(), system.stack().store().bucket()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_rows_are_read_in_one_call_for_each_hundred() {
+    let system = System::start().await;
+    let dynamodb = Faults::start(&system.environment(DYNAMODB_URL)).await;
+    let store = behind(&system, &dynamodb).await;
+    let mut jobs = Vec::new();
+    for _ in 0..JobStore::READ_MAX + 1 {
+        jobs.push(submitted(&system, new_id()).await);
+    }
+    let unknown = new_id();
+    let expected: Vec<(JobId, Option<Job>)> =
+        jobs.iter().map(|job| (job.id, Some(job.clone()))).chain([(unknown, None)]).collect();
+
+    // Backwards, and one twice: a call may not name a row twice.
+    let asked: Vec<JobId> = expected.iter().map(|(id, _)| *id).rev().chain([unknown]).collect();
+    let read = store.jobs(&asked).await;
+    let read: Vec<(JobId, Option<Job>)> = read.into_iter().map(|(id, job)| (id, job.unwrap())).collect();
+    assert_eq!(read, expected);
+    assert_eq!(dynamodb.requests(), 2);
+    assert!(store.jobs(&[]).await.is_empty());
+    assert_eq!(dynamodb.requests(), 2, "nothing is asked for nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_read_alone_where_a_call_for_many_is_not_permitted() {
+    let system = System::start().await;
+    let dynamodb = Faults::start(&system.environment(DYNAMODB_URL)).await;
+    let store = behind(&system, &dynamodb).await;
+    let jobs = [submitted(&system, new_id()).await, submitted(&system, new_id()).await];
+    dynamodb.first(1, Fate::Refuse(400, "AccessDeniedException"));
+    let read = store.jobs(&[jobs[0].id, jobs[1].id]).await;
+    let read: Vec<Job> = read.into_iter().map(|(_, job)| job.unwrap().unwrap()).collect();
+    assert_eq!(read, jobs);
+    assert_eq!(dynamodb.requests(), 3, "the call for both, and one for each");
+
+    dynamodb.always(Fate::Refuse(400, "AccessDeniedException"));
+    let read = store.jobs(&[jobs[0].id]).await;
+    assert!(matches!(read[..], [(_, Err(StoreError::Unavailable { .. }))]), "{read:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_dynamodb_passes_over_are_asked_for_again_within_a_limit() {
+    let system = System::start().await;
+    let dynamodb = Faults::start(&system.environment(DYNAMODB_URL)).await;
+    let store = behind(&system, &dynamodb).await;
+    let id: JobId = "018aef2c-7a00-7000-8000-000000000001".parse().unwrap();
+    let passed_over = r#"{"Responses": {}, "UnprocessedKeys": {"bcrlapi": {"ConsistentRead": true,
+        "Keys": [{"pk": {"S": "job#018aef2c-7a00-7000-8000-000000000001"}}]}}}"#;
+    dynamodb.first(2, Fate::Answer(200, passed_over));
+    assert!(matches!(store.jobs(&[id]).await[..], [(_, Ok(None))]));
+    assert_eq!(dynamodb.requests(), 3);
+
+    dynamodb.always(Fate::Answer(200, passed_over));
+    let other = new_id();
+    let read = store.jobs(&[id, other]).await;
+    assert!(matches!(&read[..], [(_, Err(StoreError::Unavailable { .. })), (_, Ok(None))]), "{read:?}");
+    assert_eq!(dynamodb.requests(), 3 + 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,6 +55,7 @@ MAY = {
         ("kms:Decrypt", KEY): set(),
     },
     "AgentPolicy": {
+        ("dynamodb:BatchGetItem", TABLE): {JOB},
         ("dynamodb:GetItem", TABLE): {JOB, LAB},
         ("dynamodb:PartiQLUpdate", TABLE): {JOB},
         ("dynamodb:PutItem", TABLE): {LAB},
@@ -112,6 +113,7 @@ MAY_NOT = {
     ],
     "AgentPolicy": [
         ("dynamodb:PutItem", TABLE, A_JOB),
+        ("dynamodb:BatchGetItem", TABLE, AN_IDEMPOTENCY_KEY),
         ("dynamodb:GetItem", TABLE, AN_IDEMPOTENCY_KEY),
         ("dynamodb:Query", OWNER),
         ("dynamodb:Scan", TABLE),
@@ -142,6 +144,7 @@ MAY_NOT = {
 # Every operation of the AWS SDKs that the code calls: the action that it needs, and who calls it.
 OPERATIONS = {
     "dynamodb.batch_execute_statement": ("dynamodb:PartiQLUpdate", {"AgentPolicy"}),
+    "dynamodb.batch_get_item": ("dynamodb:BatchGetItem", {"AgentPolicy"}),
     "dynamodb.get_item": ("dynamodb:GetItem", {"SubmitRole", "StatusRole", "ResultRole", "AgentPolicy"}),
     "dynamodb.put_item": ("dynamodb:PutItem", {"SubmitRole", "AgentPolicy"}),
     "dynamodb.query": ("dynamodb:Query", {"SubmitRole", "StatusRole", "AgentPolicy"}),

@@ -46,6 +46,18 @@ impl Effect {
     }
 }
 
+/// What the cloud has answered about a job of which nothing was known.
+pub(crate) fn asked(id: JobId, answer: Result<Option<Job>, StoreError>) -> Result<Effect, AgentError> {
+    match answer {
+        Ok(job) => Ok(job.map_or(Effect::IsForeign(id), Effect::Learned)),
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::error!(%error, "leaving out a job");
+            Ok(Effect::IsForeign(id))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// One line for each job, however many are taken in one call.
 pub(crate) fn log_take(id: JobId, taken: Option<&Job>) {
     tracing::info!(uuid = %id, taken = taken.is_some(), "take");
@@ -63,7 +75,7 @@ impl Agent {
                 log_take(id, taken.as_ref());
                 Ok(Effect::learned(id, taken))
             }
-            Action::Ask(id) => self.ask(id).await,
+            Action::Ask(id) => asked(id, self.store.job(id).await),
             Action::Deliver(job) => self.deliver(job).await,
             Action::Publish(queue) => self.publish(queue).await,
             Action::Discard { inode } => {
@@ -140,17 +152,6 @@ impl Agent {
             Effect::Quarantined => {}
         }
         true
-    }
-
-    async fn ask(&self, id: JobId) -> Result<Effect, AgentError> {
-        match self.store.job(id).await {
-            Ok(job) => Ok(job.map_or(Effect::IsForeign(id), Effect::Learned)),
-            Err(error @ StoreError::Damaged { .. }) => {
-                tracing::error!(%error, "leaving out a job");
-                Ok(Effect::IsForeign(id))
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     async fn deliver(&self, job: Job) -> Result<Effect, AgentError> {

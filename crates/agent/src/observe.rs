@@ -7,7 +7,6 @@ use bcrlapi_directory::{Fingerprint, Lock, SeenStatus};
 use bcrlapi_domain::{JobId, State};
 use bcrlapi_exchange::{Entry, LabJob, Queue, QueueSeen};
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::{StreamExt, stream};
 
 use crate::AgentError;
 use crate::agent::Agent;
@@ -17,8 +16,6 @@ use crate::execute::blocking;
 const COMPARE_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 /// The most displaced queues that one look reads: many may have come while no agent was there.
 const DISPLACED_READS: usize = 32;
-/// The most rows that are read at once.
-const PARALLEL_READS: usize = 16;
 
 /// What decides which of a job's files are looked at.
 struct Known {
@@ -97,11 +94,9 @@ impl Agent {
         let taken = BTreeSet::from_iter(self.store.taken_jobs(now).await?);
         let open = self.view.jobs.values().filter(|known| !known.job.state.is_done()).map(|known| known.job.id);
         let in_doubt: Vec<JobId> = taken.symmetric_difference(&open.collect()).copied().collect();
-        let store = &self.store;
-        let read = |id| async move { (id, store.job(id).await) };
-        let rows: Vec<_> = stream::iter(in_doubt).map(read).buffer_unordered(PARALLEL_READS).collect().await;
+
         let mut outcome = Ok(());
-        for (id, row) in rows {
+        for (id, row) in self.store.jobs(&in_doubt).await {
             match row {
                 Ok(Some(job)) => self.learn(job),
                 Ok(None) => self.view.forget(id),

@@ -9,6 +9,7 @@ mod batches;
 mod lists;
 mod objects;
 mod provision;
+mod reads;
 mod rows;
 mod submits;
 mod trials;

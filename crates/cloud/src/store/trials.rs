@@ -44,7 +44,13 @@ impl Trial<'_> {
     /// All other calls of an agent that serves.
     pub async fn calls(&self) -> Vec<Tried> {
         let rows = async {
-            [self.get_item().await, self.update_item().await, self.update_together().await, self.put_item().await]
+            [
+                self.get_item().await,
+                self.get_together().await,
+                self.update_item().await,
+                self.update_together().await,
+                self.put_item().await,
+            ]
         };
         let get = async { [self.get_object(Key::Request(self.nobodys)).await] };
         let (rows, get, put) = tokio::join!(rows, get, self.put_object());
@@ -67,6 +73,11 @@ impl Trial<'_> {
     async fn get_item(&self) -> Tried {
         let get = self.store.dynamodb.get_item().table_name(&self.store.table).key(PK, item::pk(self.nobodys));
         ("dynamodb:GetItem", get.send().await.map(drop).map_err(Refusal::from))
+    }
+
+    async fn get_together(&self) -> Tried {
+        let get = self.store.get_together(&[self.nobodys]);
+        ("dynamodb:BatchGetItem", get.send().await.map(drop).map_err(Refusal::from))
     }
 
     async fn update_item(&self) -> Tried {
