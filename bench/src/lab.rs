@@ -41,7 +41,7 @@ pub(crate) fn fill(shared: &Path, jobs: u64) -> anyhow::Result<Vec<JobId>> {
         ids.push(id);
     }
     let published = directory.publish_status(&directory.lock()?, None, &queue)?;
-    ensure!(published != Published::Overtaken, "nobody else writes here");
+    ensure!(!matches!(published, Published::Overtaken), "nobody else writes here");
     Ok(ids)
 }
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use bcrlapi_directory::{Published, SharedDir};
+use bcrlapi_directory::{Digest, Published, SharedDir};
 use bcrlapi_domain::{JobId, State};
 use bcrlapi_exchange::{Entry, Queue, layout};
 use uuid::Uuid;
@@ -87,7 +87,7 @@ fn measure(size: u32, rounds: usize) -> anyhow::Result<[f64; 6]> {
             let mut queue = seen.queue?.context("there is a queue")?;
             time_ms(|| {
                 queue.push(job);
-                publish(&directory, seen.fingerprint, &queue)
+                publish(&directory, seen.digest, &queue)
             })
         }),
         Box::new(|| time_ms(|| write_bare(&place.path().join("bare.json"), &bytes))),
@@ -131,16 +131,17 @@ fn change(directory: &SharedDir, id: JobId) -> anyhow::Result<()> {
     changed.context("the queue was rewritten")
 }
 
-fn publish(directory: &SharedDir, read: Option<bcrlapi_directory::Fingerprint>, queue: &Queue) -> anyhow::Result<()> {
+fn publish(directory: &SharedDir, read: Option<Digest>, queue: &Queue) -> anyhow::Result<()> {
     let published = directory.publish_status(&directory.lock()?, read, queue)?;
-    ensure!(published != Published::Overtaken, "nobody else writes here");
+    ensure!(!matches!(published, Published::Overtaken), "nobody else writes here");
     Ok(())
 }
 
 /// An agent does so some seconds later.
 fn forget_displaced(directory: &SharedDir) -> anyhow::Result<()> {
-    for (inode, _) in directory.displaced()? {
-        directory.discard_displaced(inode)?;
+    for (number, _) in directory.displaced()? {
+        let digest = directory.read_displaced(number)?.digest;
+        directory.discard_displaced(number, digest)?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bcrlapi_cloud::JobStore;
-use bcrlapi_directory::{DirectoryError, Fingerprint, Lock, SharedDir};
+use bcrlapi_directory::{Digest, DirectoryError, Fingerprint, Lock, SharedDir, StatusWatch};
 use bcrlapi_domain::{Job, JobId, State};
 use bcrlapi_exchange::promise::Publish;
 use bcrlapi_exchange::{Action, Due, QueueSeen, Settings, View, plan};
@@ -16,7 +16,6 @@ use crate::execute::Effect;
 use crate::metrics::Metrics;
 use crate::response;
 use crate::step::Step;
-use crate::taken_in::TakenIn;
 
 /// The most steps of one plan that are under way at once.
 const PARALLEL_STEPS: usize = 16;
@@ -51,12 +50,12 @@ pub struct Agent {
     /// What time it is, for everything but the pauses of the loop.
     pub(crate) clock: Clock,
     pub(crate) view: View,
+    /// What status.json held when it was last looked at.
+    pub(crate) watch: StatusWatch,
     /// Which status.json the view holds.
-    pub(crate) status_read: Option<Fingerprint>,
-    /// Which contents of status.json, of now and before, are in the view.
-    pub(crate) taken_in: TakenIn,
+    pub(crate) status_read: Option<Digest>,
     /// What each displaced queue held when it was last looked at.
-    pub(crate) displaced_read: BTreeMap<u64, Fingerprint>,
+    pub(crate) displaced_read: BTreeMap<u64, (Fingerprint, Option<Digest>)>,
     /// Whether there are folders that nobody watches yet.
     pub(crate) has_new_folders: bool,
     /// Whether the next look lists the request files.
@@ -93,8 +92,8 @@ impl Agent {
             settings,
             clock,
             view: View::default(),
+            watch: StatusWatch::default(),
             status_read: None,
-            taken_in: TakenIn::default(),
             displaced_read: BTreeMap::new(),
             has_new_folders: false,
             is_list_due: true,

@@ -1,7 +1,7 @@
 //! Carrying out one action: what it does to the world, and what that teaches the view.
 
 use bcrlapi_cloud::{Heartbeat, StoreError};
-use bcrlapi_directory::{DirectoryError, Fingerprint, Published};
+use bcrlapi_directory::{Digest, DirectoryError, Published};
 use bcrlapi_domain::{Job, JobId};
 use bcrlapi_exchange::{Action, Due, Queue, QueueSeen, Workload, layout, render_request};
 use chrono::{DateTime, Utc};
@@ -22,11 +22,11 @@ pub(crate) enum Effect {
     /// The request file is there.
     Delivered(JobId),
     /// This queue is in place; or it is, but without an exchange.
-    Published { queue: Queue, fingerprint: Fingerprint, by_exchange: bool },
+    Published { queue: Queue, digest: Digest, by_exchange: bool },
     /// The response file is there again.
     Restored(JobId, DateTime<Utc>),
-    /// The displaced queue is gone.
-    Discarded(u64),
+    /// The displaced queue is gone; or it is not, as somebody has written to it since it was read.
+    Discarded { inode: u64, is_gone: bool },
     /// The directory has been freed of what had expired.
     Pruned(DateTime<Utc>),
     /// Somebody else has written status.json meanwhile, of which the next look will know.
@@ -80,8 +80,9 @@ impl Agent {
             Action::Publish(queue) => self.publish(queue).await,
             Action::Discard { inode } => {
                 let directory = self.directory.clone();
-                blocking(move || directory.discard_displaced(inode)).await?;
-                Ok(Effect::Discarded(inode))
+                let digest = self.displaced_read.get(&inode).and_then(|(_, digest)| *digest);
+                let is_gone = blocking(move || directory.discard_displaced(inode, digest)).await?;
+                Ok(Effect::Discarded { inode, is_gone })
             }
             Action::Restore(job) => self.restore(job).await,
             Action::Prune => {
@@ -125,20 +126,23 @@ impl Agent {
                     known.see_response(Some(now), now);
                 }
             }
-            Effect::Published { queue, fingerprint, by_exchange } => {
+            Effect::Published { queue, digest, by_exchange } => {
                 self.view.see_status(Ok(Some(queue)), (self.clock)());
                 self.view.settle_displaced();
-                self.status_read = Some(fingerprint);
-                self.taken_in.extend(Some(fingerprint));
+                self.status_read = Some(digest);
+                self.watch.has_published(digest);
                 if !by_exchange && !std::mem::replace(&mut self.has_warned_of_rename, true) {
                     tracing::warn!(
                         "this file system cannot exchange files: scripts that rewrite status.json must lock"
                     );
                 }
             }
-            Effect::Discarded(inode) => {
-                self.view.displaced.remove(&inode);
-                return false;
+            Effect::Discarded { inode, is_gone } => {
+                self.displaced_read.remove(&inode);
+                if is_gone {
+                    self.view.displaced.remove(&inode);
+                }
+                return !is_gone;
             }
             Effect::Pruned(now) => {
                 self.view.last_prune = Some(now);
@@ -209,9 +213,12 @@ impl Agent {
         };
         let (published, queue) = blocking(publish).await?;
         Ok(match published {
-            Published::InPlace(fingerprint) => Effect::Published { queue, fingerprint, by_exchange: true },
-            Published::InPlaceWithoutExchange(fingerprint) => {
-                Effect::Published { queue, fingerprint, by_exchange: false }
+            Published::InPlace { digest, exchanged, trouble } => {
+                if let Some(error) = trouble {
+                    tracing::warn!(%error, "status.json was replaced, and then something failed");
+                }
+                // What was not there was not displaced.
+                Effect::Published { queue, digest, by_exchange: exchanged || read.is_none() }
             }
             Published::Overtaken => {
                 tracing::info!("status.json was written meanwhile; looking at it again");

@@ -15,7 +15,6 @@ mod response;
 mod resync;
 mod run;
 mod step;
-mod taken_in;
 mod wake;
 
 pub use agent::{Agent, Clock, Look};

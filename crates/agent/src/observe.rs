@@ -3,9 +3,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bcrlapi_cloud::{JobStore, StoreError};
-use bcrlapi_directory::{Fingerprint, Lock, SeenStatus};
+use bcrlapi_directory::{DirectoryError, Fingerprint, ListedResponse, Lock, SeenStatus, SharedDir, StatusWatch};
 use bcrlapi_domain::{JobId, State};
-use bcrlapi_exchange::{Entry, LabJob, Queue, QueueSeen};
+use bcrlapi_exchange::{Entry, LabJob, QueueSeen};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::AgentError;
@@ -45,6 +45,7 @@ struct Seen {
     jobs: Vec<(JobId, bool, Option<SystemTime>)>,
     /// `None` where status.json is the one that the view holds.
     status: Option<SeenStatus>,
+    watch: StatusWatch,
     /// The jobs whose request files are there, if they were listed.
     requests: Option<BTreeSet<JobId>>,
     /// A new lock, where another directory has come in the place of the one that was locked.
@@ -112,6 +113,7 @@ impl Agent {
     pub(crate) async fn observe_directory(&mut self) -> Result<(), AgentError> {
         let seen = self.look_at_directory().await?;
         let now = (self.clock)();
+        self.watch = seen.watch;
         for (id, has_request, response_date) in seen.jobs {
             if let Some(known) = self.view.jobs.get_mut(&id) {
                 known.has_request = has_request;
@@ -133,8 +135,7 @@ impl Agent {
             }
             self.view.see_status(status.queue, now);
             self.warn_of_unknown_words();
-            self.status_read = status.fingerprint;
-            self.taken_in.extend(status.fingerprint);
+            self.status_read = status.digest;
         }
         self.view.keep_time(now);
         self.has_new_folders |= seen.has_new_folders;
@@ -142,28 +143,28 @@ impl Agent {
         Ok(())
     }
 
-    async fn look_at_directory(&self) -> Result<Seen, AgentError> {
+    async fn look_at_directory(&mut self) -> Result<Seen, AgentError> {
         let jobs: Vec<Known> = self.view.jobs.values().map(|known| self.known(known)).collect();
-        let (directory, status_read) = (self.directory.clone(), self.status_read);
+        let directory = self.directory.clone();
+        // Where the look fails or is dropped, the next one reads everything.
+        let mut watch = std::mem::take(&mut self.watch);
         let (held, is_list_due) = (Arc::clone(&self.lock), self.is_list_due);
         let look = move || {
             let has_new_folders = directory.make_folders()?;
             let is_locked = directory.is_locked_by(&held);
             let lock = if is_locked { None } else { Some(directory.lock_for_agent()?) };
-            if let (true, Err(error)) = (is_list_due, directory.adopt_leftover()) {
-                tracing::warn!(%error, "cannot look at what a crash has left; trying again later");
-            }
-            let status = directory.status_fingerprint()?;
-            let is_known = status.is_some() && status == status_read;
-            let status = if is_known { None } else { Some(directory.read_status()?) };
-            let is_missing = status.as_ref().is_some_and(|seen| matches!(seen.queue, Ok(None)));
-            let is_list = is_missing || is_list_due;
-            let response_date =
-                |job: &Known| if job.waits(status.as_ref()) { None } else { directory.response_date(job.id) };
-            let files_of = |job: &Known| (job.id, directory.has_request(job.id), response_date(job));
+            let status = directory.look_at_status(&mut watch)?;
+            let is_list = watch.digest().is_none() || is_list_due;
+            let looked_at: Vec<&Known> = jobs.iter().filter(|job| job.is_open || is_list).collect();
+            let dates = response_dates(&directory, &looked_at, status.as_ref())?;
+            let files_of = |job: &&Known| {
+                let date = dates.get(&job.id).and_then(|response| response.date());
+                (job.id, directory.has_request(job.id), date)
+            };
             Ok(Seen {
-                jobs: jobs.iter().filter(|job| job.is_open || is_list).map(files_of).collect(),
+                jobs: looked_at.iter().map(files_of).collect(),
                 status,
+                watch,
                 lock,
                 requests: if is_list { Some(directory.requests()?) } else { None },
                 displaced: directory.displaced()?,
@@ -190,18 +191,14 @@ impl Agent {
         let mut reads_left = DISPLACED_READS;
         for (inode, content) in there {
             match self.displaced_read.get(&inode) {
-                Some(read) if *read == content => {}
-                None if self.taken_in.contains(content) => {
-                    self.displaced_read.insert(inode, content);
-                    self.view.see_displaced(inode, None, (self.clock)());
-                }
+                Some((read, _)) if *read == content => {}
                 _ if reads_left == 0 => self.view.has_unread_displaced = true,
                 _ => {
                     reads_left -= 1;
                     match self.read_displaced(inode).await {
-                        Ok(news) => {
-                            self.displaced_read.insert(inode, content);
-                            self.view.see_displaced(inode, news, (self.clock)());
+                        Ok(read) => {
+                            self.displaced_read.insert(inode, (content, read.digest));
+                            self.view.see_displaced(inode, read.queue.ok().flatten(), (self.clock)());
                         }
                         Err(error) => {
                             tracing::warn!(%error, "cannot read a queue that was displaced; trying again");
@@ -214,9 +211,9 @@ impl Agent {
     }
 
     /// What a displaced queue says; nothing where it is broken: it is being written just now, or never was whole.
-    async fn read_displaced(&self, inode: u64) -> Result<Option<Queue>, AgentError> {
+    async fn read_displaced(&self, inode: u64) -> Result<SeenStatus, AgentError> {
         let directory = self.directory.clone();
-        Ok(blocking(move || directory.read_displaced(inode)).await?.queue.ok().flatten())
+        blocking(move || directory.read_displaced(inode)).await
     }
 
     /// A script that writes another word than the three would wait for ever.
@@ -229,4 +226,17 @@ impl Agent {
             }
         }
     }
+}
+
+/// The responses of these jobs, but for those whose programs have not had their turn.
+fn response_dates(
+    directory: &SharedDir,
+    jobs: &[&Known],
+    status: Option<&SeenStatus>,
+) -> Result<BTreeMap<JobId, ListedResponse>, DirectoryError> {
+    let asked: BTreeSet<JobId> = jobs.iter().filter(|job| !job.waits(status)).map(|job| job.id).collect();
+    if asked.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    directory.response_dates(|id| asked.contains(&id))
 }

@@ -34,6 +34,8 @@ enum Unusable {
     TooLarge(u64),
     #[error("the response is not a regular file")]
     NotAFile,
+    #[error("the response is a hard link to another file; write a file of its own")]
+    HardLinked,
 }
 
 /// Uploads the job's response and records that it has succeeded. Without a whole response nothing happens, or on the
@@ -69,6 +71,7 @@ fn check(directory: &SharedDir, id: JobId) -> Result<Checked, AgentError> {
         Ok(Some(file)) => file,
         Ok(None) => return Ok(Checked::Unusable(Unusable::Missing)),
         Err(DirectoryError::NotAFile(_)) => return Ok(Checked::Unusable(Unusable::NotAFile)),
+        Err(DirectoryError::HardLinked(_)) => return Ok(Checked::Unusable(Unusable::HardLinked)),
         Err(error) => return Err(error.into()),
     };
     let unreadable = |source| AgentError::Response { id, source };

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use bcrlapi_directory::SharedDir;
-use bcrlapi_exchange::layout::FOLDERS;
+use bcrlapi_exchange::layout::WATCHED;
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
@@ -34,7 +34,7 @@ fn start(directory: &SharedDir, changed: Arc<Notify>) -> notify::Result<Recommen
         }
     };
     let mut watcher = notify::recommended_watcher(wake)?;
-    for folder in FOLDERS {
+    for folder in WATCHED {
         watcher.watch(&directory.path(folder), RecursiveMode::NonRecursive)?;
     }
     Ok(watcher)

@@ -1,59 +1,66 @@
 //! The queues that were displaced by newer ones.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
-
 use bcrlapi_exchange::layout;
 
-use crate::{DirectoryError, Fingerprint, Lock, SeenStatus, SharedDir, durable};
+use crate::folder::Folder;
+use crate::shared::name_of;
+use crate::status::{QueueBytes, read_queue};
+use crate::{Digest, DirectoryError, Fingerprint, SeenStatus, SharedDir};
 
 impl SharedDir {
-    /// Every displaced queue that lingers, by its inode's number.
+    /// Every displaced queue that lingers, by its number. Also one that is just being made ready, or never got its
+    /// place: [`SharedDir::read_displaced`] tells.
     pub fn displaced(&self) -> Result<Vec<(u64, Fingerprint)>, DirectoryError> {
-        let folder = self.path(layout::DISPLACED_DIR);
+        let folder = self.root()?.open(layout::DISPLACED_DIR)?;
         let mut found = Vec::new();
-        for file in fs::read_dir(&folder).map_err(DirectoryError::at(&folder))? {
-            let file = file.map_err(DirectoryError::at(&folder))?;
-            let Some(inode) = file.file_name().to_str().and_then(layout::displaced_inode) else { continue };
-            match file.metadata() {
-                Ok(metadata) if metadata.is_file() => found.push((inode, Fingerprint::of(&metadata))),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(DirectoryError::at(&file.path())(error)),
+        for name in folder.files(|name| layout::displaced_number(name).is_some())? {
+            let Some((number, _)) = layout::displaced_number(&name) else { continue };
+            if let Some(facts) = folder.facts_of(&name)? {
+                found.push((number, facts.fingerprint));
             }
         }
         Ok(found)
     }
 
-    /// Reads a displaced queue.
-    pub fn read_displaced(&self, inode: u64) -> Result<SeenStatus, DirectoryError> {
-        self.read_queue(&layout::displaced(inode))
-    }
-
-    /// Removes a displaced queue.
-    pub fn discard_displaced(&self, inode: u64) -> Result<(), DirectoryError> {
-        durable::remove(&self.path(&layout::displaced(inode)))
-    }
-
-    /// Puts what a crash has left where queues are staged among the displaced. Takes the lock only if there is
-    /// something.
-    pub fn adopt_leftover(&self) -> Result<(), DirectoryError> {
-        match fs::symlink_metadata(self.path(layout::STATUS_STAGED)) {
-            Ok(_) => self.adopt_displaced(&self.lock()?),
-            Err(_) => Ok(()),
-        }
-    }
-
-    /// Puts what stands where queues are staged among the displaced. After an exchange, that is the old queue. After a
-    /// crash it may also be a new one that never got its place: taking that for an old one does no harm.
-    pub(crate) fn adopt_displaced(&self, _lock: &Lock) -> Result<(), DirectoryError> {
-        let staged = self.path(layout::STATUS_STAGED);
-        let inode = match fs::symlink_metadata(&staged) {
-            Ok(metadata) => metadata.ino(),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(DirectoryError::at(&staged)(error)),
+    /// Reads a displaced queue. There is none in it where it says nothing new: it was never public, or status.json has
+    /// held just this when this process read or published it.
+    pub fn read_displaced(&self, number: u64) -> Result<SeenStatus, DirectoryError> {
+        let folder = self.root()?.open(layout::DISPLACED_DIR)?;
+        let Some(name) = name_of_displaced(&folder, number)? else {
+            return Ok(SeenStatus { queue: Ok(None), digest: None });
         };
-        fs::rename(&staged, self.path(&layout::displaced(inode))).map_err(DirectoryError::at(&staged))
+        let Some(read) = read_queue(&folder, &name)? else {
+            return Ok(SeenStatus { queue: Ok(None), digest: None });
+        };
+
+        let says_nothing = was_never_public(&name, read.digest) || self.memory.knows(read.digest);
+        let queue = if says_nothing { Ok(None) } else { read.parse().map(Some) };
+        Ok(SeenStatus { queue, digest: Some(read.digest) })
     }
+
+    /// Removes a displaced queue, if it still holds what was read; says whether it is gone.
+    pub fn discard_displaced(&self, number: u64, digest_read: Option<Digest>) -> Result<bool, DirectoryError> {
+        let folder = self.root()?.open(layout::DISPLACED_DIR)?;
+        let Some(name) = name_of_displaced(&folder, number)? else { return Ok(true) };
+        let read: Option<QueueBytes> = read_queue(&folder, &name)?;
+        if let Some(read) = read {
+            if Some(read.digest) != digest_read {
+                return Ok(false);
+            }
+            folder.remove(&name)?;
+        }
+        Ok(true)
+    }
+}
+
+/// Whether a file of this name is a queue that was staged and never got its place: an exchange would have left another
+/// content there.
+pub(crate) fn was_never_public(name: &str, digest: Digest) -> bool {
+    let digest_start = layout::displaced_number(name_of(name)).and_then(|(_, digest_start)| digest_start);
+    digest_start == Some(&digest.short())
+}
+
+fn name_of_displaced(folder: &Folder, number: u64) -> Result<Option<String>, DirectoryError> {
+    let is_meant = |name: &str| layout::displaced_number(name).is_some_and(|(found, _)| found == number);
+    Ok(folder.files(is_meant)?.into_iter().next())
 }

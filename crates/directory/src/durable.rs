@@ -1,152 +1,124 @@
-//! Opening without surprises and writing without half-measures.
+//! Writing without half-measures, and without insisting on what a file system cannot do.
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::Path;
+use std::os::fd::AsFd;
 
-use rustix::fs::{CWD, OFlags, RenameFlags};
-use rustix::io::Errno;
+use rustix::fs::{Gid, Mode, Uid, fchmod, fchown, fsync};
+use rustix::io::{Errno, retry_on_intr};
 
-use crate::{DirectoryError, Fingerprint};
+use crate::DirectoryError;
+use crate::facts::Facts;
+use crate::folder::{Folder, facts_of};
 
 /// Reading and writing, and nothing to execute.
 const MODE_OF_FILES: u32 = 0o666;
+/// What everybody may do, and that new files get the group of their folder. Not the sticky bit: in a folder that has
+/// it, nobody can replace another user's status.json.
+const MODE_OF_FOLDERS: u32 = 0o2777;
 
-/// Opens a regular file for reading; `None` if there is nothing. A link is not followed, a FIFO not waited for.
-pub(crate) fn open_regular(path: &Path) -> Result<Option<File>, DirectoryError> {
-    open_regular_with(path, OpenOptions::new().read(true))
+/// Whose a new file or folder is to be, and who may do what with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Like {
+    mode: u32,
+    owner: u32,
+    group: u32,
 }
 
-fn open_regular_with(path: &Path, options: &mut OpenOptions) -> Result<Option<File>, DirectoryError> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = match options.custom_flags(flags.bits().cast_signed()).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory || is_link(&error) => {
-            return Err(DirectoryError::NotAFile(path.to_owned()));
-        }
-        Err(error) => return Err(DirectoryError::at(path)(error)),
-    };
-    let metadata = file.metadata().map_err(DirectoryError::at(path))?;
-    if metadata.is_file() { Ok(Some(file)) } else { Err(DirectoryError::NotAFile(path.to_owned())) }
-}
+impl Like {
+    /// For a file in this folder: who may work in the folder may read and write the file.
+    pub(crate) fn file_in(folder: &Facts) -> Self {
+        Self { mode: folder.mode & MODE_OF_FILES, owner: folder.owner, group: folder.group }
+    }
 
-/// Opens a file to be locked, and makes it where it is missing. For writing, since NFS locks nothing else; where that
-/// is not allowed, for reading: another user's file can be locked too.
-pub(crate) fn open_to_lock(path: &Path) -> Result<File, DirectoryError> {
-    loop {
-        let mut for_writing = OpenOptions::new();
-        match open_regular_with(path, for_writing.read(true).write(true)) {
-            Ok(Some(file)) => return Ok(file),
-            Ok(None) => {}
-            Err(DirectoryError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-                if let Some(file) = open_regular(path)? {
-                    return Ok(file);
-                }
-            }
-            Err(error) => return Err(error),
+    /// For a folder in this folder.
+    pub(crate) fn folder_in(folder: &Facts) -> Self {
+        Self { mode: folder.mode & MODE_OF_FOLDERS, owner: folder.owner, group: folder.group }
+    }
+
+    /// For a file that takes the place of another one: who could write that one in place still can.
+    pub(crate) fn and(self, replaced: &Facts) -> Self {
+        let mode = self.mode | (replaced.mode & MODE_OF_FILES);
+        Self { mode, owner: replaced.owner, group: replaced.group }
+    }
+
+    pub(crate) fn mode(self) -> u32 {
+        self.mode
+    }
+
+    /// Gives the file all this, as far as that is allowed: on SMB, WSL and some FUSE, mode and owner cannot be changed,
+    /// and only root may give a file away.
+    pub(crate) fn give_to(self, file: impl AsFd) -> Result<(), Errno> {
+        let facts = facts_of(&file)?;
+        if facts.group != self.group {
+            let _ = fchown(&file, None, Some(Gid::from_raw(self.group)));
         }
-        match OpenOptions::new().write(true).create_new(true).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => return made.map_err(DirectoryError::at(path)),
+        if facts.owner != self.owner && rustix::process::geteuid().is_root() {
+            let _ = fchown(&file, Some(Uid::from_raw(self.owner)), None);
         }
+        // Last, since a change of the owner may take bits away.
+        if facts.mode & MODE_OF_FOLDERS != self.mode {
+            let _ = fchmod(&file, Mode::from_raw_mode(self.mode));
+        }
+        Ok(())
     }
 }
 
-/// Lets `write` fill the file `staged` and makes sure that it is on the disk. Removes a leftover of a crash that stands
-/// there. The file gets mode, group and owner of `like`, a file or a folder, where given and allowed: who could write
-/// in place still can.
+/// Makes sure that a file or the names in a folder are on the disk. Not every file system can (SMB, FUSE): that is no
+/// error, but a disk that is full, failing or read-only is.
+pub(crate) fn sync(file: impl AsFd) -> Result<(), Errno> {
+    match retry_on_intr(|| fsync(&file)) {
+        Err(error) if cannot_be_done(error) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Whether the file system does not know how to do what was asked, or leaves it to another.
+pub(crate) fn cannot_be_done(error: Errno) -> bool {
+    let unknown = [Errno::INVAL, Errno::NOTSUP, Errno::NOSYS, Errno::PERM, Errno::ACCESS, Errno::BADF];
+    unknown.contains(&error)
+}
+
+/// Lets `write` fill a new file and makes sure that it is on the disk. Removes a leftover of a crash that stands there.
 pub(crate) fn stage(
-    staged: &Path,
+    folder: &Folder,
+    name: &str,
     write: impl FnOnce(&mut File) -> io::Result<()>,
-    like: Option<&Metadata>,
-) -> Result<Fingerprint, DirectoryError> {
-    let fill = || -> io::Result<Fingerprint> {
-        let mut file = create_anew(staged)?;
-        write(&mut file)?;
-        if let Some(like) = like {
-            // Only root may give a file away, and only to a group of its own may anybody else.
-            let _ = fchown(&file, None, Some(like.gid())).and_then(|()| fchown(&file, Some(like.uid()), None));
-            file.set_permissions(Permissions::from_mode(like.mode() & MODE_OF_FILES))?;
+) -> Result<File, DirectoryError> {
+    let like = Like::file_in(&folder.facts()?);
+    let file = match folder.create_new(name, like.mode()) {
+        // Removed only where it is there: a try to remove costs as much as a file made, and waits for all who work in
+        // the folder.
+        Err(Errno::EXIST) => {
+            folder.remove(name)?;
+            folder.create_new(name, like.mode())
         }
-        file.sync_all()?;
-        Ok(Fingerprint::of(&file.metadata()?))
-    };
-    // What was begun would only fill a full disk further.
-    fill().inspect_err(|_| drop(fs::remove_file(staged))).map_err(DirectoryError::at(staged))
-}
-
-/// Removes only what is there: a try to remove costs as much as a file made, and waits for all who work in the folder.
-fn create_anew(staged: &Path) -> io::Result<File> {
-    let create = || OpenOptions::new().write(true).create_new(true).open(staged);
-    match create() {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::remove_file(staged).and_then(|()| create()),
         created => created,
-    }
+    };
+    let file = file.map_err(|error| folder.error(name, error))?;
+    fill(folder, name, file, like, write)
 }
 
-/// Gives the staged file its name, for good.
-pub(crate) fn put_in_place(staged: &Path, path: &Path) -> Result<(), DirectoryError> {
-    rename(staged, path)?;
-    sync_folder_of(path)
+/// Lets `write` fill the file that was just made and makes sure that it is on the disk. Where that fails, the file is
+/// removed: what was begun would only fill a full disk further.
+pub(crate) fn fill(
+    folder: &Folder,
+    name: &str,
+    mut file: File,
+    like: Like,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<File, DirectoryError> {
+    let filled = write(&mut file).and_then(|()| Ok(like.give_to(&file)?)).and_then(|()| Ok(sync(&file)?));
+    match filled {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            let _ = folder.remove(name);
+            Err(DirectoryError::at(&folder.path(name))(error))
+        }
+    }
 }
 
 /// Gives the staged file its name: for good once the folder is synced.
-pub(crate) fn rename(staged: &Path, path: &Path) -> Result<(), DirectoryError> {
-    fs::rename(staged, path).map_err(DirectoryError::at(path))
-}
-
-/// How a staged file's way to its place ended.
-pub(crate) enum Renamed {
-    /// It is there, and what was there before is where it was staged.
-    Done,
-    /// It is there, but what was there before is lost: the file system cannot exchange (NFS, some FUSE).
-    WithoutExchange,
-    /// It is not: the file that was there is gone, or there is one now.
-    Overtaken,
-}
-
-/// Lets the two files change places in one step, so that what was at `path` is not lost.
-pub(crate) fn exchange(staged: &Path, path: &Path) -> Result<Renamed, DirectoryError> {
-    rename_with(staged, path, RenameFlags::EXCHANGE)
-}
-
-/// Gives the staged file a name that no file has.
-pub(crate) fn rename_to_free_name(staged: &Path, path: &Path) -> Result<Renamed, DirectoryError> {
-    rename_with(staged, path, RenameFlags::NOREPLACE)
-}
-
-fn rename_with(staged: &Path, path: &Path, flags: RenameFlags) -> Result<Renamed, DirectoryError> {
-    match rustix::fs::renameat_with(CWD, staged, CWD, path, flags) {
-        Ok(()) => Ok(Renamed::Done),
-        Err(Errno::NOENT | Errno::EXIST) => Ok(Renamed::Overtaken),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            fs::rename(staged, path).map_err(DirectoryError::at(path))?;
-            Ok(Renamed::WithoutExchange)
-        }
-        Err(error) => Err(DirectoryError::at(path)(error.into())),
-    }
-}
-
-/// Removes a file, if it is there.
-pub(crate) fn remove(path: &Path) -> Result<(), DirectoryError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DirectoryError::at(path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Makes sure that the names in the file's folder are on the disk.
-pub(crate) fn sync_folder_of(path: &Path) -> Result<(), DirectoryError> {
-    sync_folder(path.parent().expect("a file of the layout is in a folder"))
-}
-
-/// Makes sure that the names in a folder are on the disk.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), DirectoryError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(DirectoryError::at(folder))
-}
-
-fn is_link(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
+pub(crate) fn put_in_place(folder: &Folder, staged: &str, name: &str) -> Result<(), DirectoryError> {
+    folder.rename(staged, folder, name).map_err(|error| folder.error(name, error))
 }

@@ -3,6 +3,8 @@ use std::path::{Path, PathBuf};
 
 use bcrlapi_exchange::Queue;
 
+use crate::journal;
+
 /// Why something could not be done in the shared directory.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -20,6 +22,15 @@ pub enum DirectoryError {
     /// Something else stands where a folder should be.
     #[error("{0} is not a folder; move it away, and a folder is made")]
     NotAFolder(PathBuf),
+    /// The file has another name too, and may be a secret of the user who reads it here.
+    #[error("{0} is a hard link to another file; write a file of its own")]
+    HardLinked(PathBuf),
+    /// The folder lists the name, but this computer remembers that there was no such file.
+    #[error("{0} is listed, but cannot be opened yet (NFS and FUSE remember for up to a minute that it was missing)")]
+    NotVisibleYet(PathBuf),
+    /// Neither the folder of running programs nor the one of responses lists the job's response.
+    #[error("there is no response file {0}")]
+    ResponseMissing(PathBuf),
     /// The queue is larger than what anybody reads again.
     #[error(
         "status.json would have {size_bytes} bytes, over the limit of {}; remove entries that are done",
@@ -29,9 +40,20 @@ pub enum DirectoryError {
         /// How many it would have.
         size_bytes: u64,
     },
+    /// The journal is larger than what is read or written.
+    #[error("{path} has {size_bytes} bytes, over the limit of {}; move it away", journal::MAX_BYTES)]
+    JournalTooLarge {
+        /// Where it is.
+        path: PathBuf,
+        /// How many it has, or would have.
+        size_bytes: u64,
+    },
     /// Another process keeps the lock.
     #[error("{0} has been locked by another process for too long; hold the lock only while status.json is rewritten")]
     Locked(PathBuf),
+    /// Two can hold the lock at the same time.
+    #[error("{0} was locked twice at the same time: this file system has no flock; keep the directory on another one")]
+    LockNotKept(PathBuf),
     /// Two agents on one directory would do everything twice.
     #[error("another agent serves {0} already; stop it first")]
     SecondAgent(PathBuf),
@@ -42,7 +64,7 @@ pub enum DirectoryError {
 
 impl DirectoryError {
     /// For `map_err`: an I/O error about a path.
-    pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
-        move |source| Self::Io { path: path.to_owned(), source }
+    pub(crate) fn at<E: Into<io::Error>>(path: &Path) -> impl FnOnce(E) -> Self + '_ {
+        move |source| Self::Io { path: path.to_owned(), source: source.into() }
     }
 }

@@ -1,15 +1,19 @@
-use std::fs::{self, File, Metadata, TryLockError};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::fs::{File, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
 use crate::DirectoryError;
-use crate::durable;
+use crate::durable::Like;
+use crate::folder::{Folder, facts_of};
 
 /// How long another holder of the queue's lock is waited for.
 const WAIT_LIMIT: Duration = Duration::from_secs(5);
 const WAIT_STEP: Duration = Duration::from_millis(5);
+/// How often a lock that is made and removed by others in the same moment is opened again.
+const OPEN_TRIES: u32 = 100;
 
 /// Holds an advisory lock (flock) until it is dropped. For the one on `request/.status.lock`, flock(1) takes the same.
 #[derive(Debug)]
@@ -18,39 +22,72 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Whether the file that is locked is the one that has this path now.
-    pub(crate) fn is_on(&self, path: &Path) -> bool {
-        let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
-        let held = self.held.metadata().map(identity);
-        fs::symlink_metadata(path).map(identity).is_ok_and(|there| held.is_ok_and(|held| held == there))
+    /// Whether the file that is locked is the one that has this name now.
+    pub(crate) fn is_on(&self, folder: &Folder, name: &str) -> bool {
+        match (facts_of(&self.held), folder.facts_of(name)) {
+            (Ok(held), Ok(Some(there))) => held.fingerprint.is_same_file(&there.fingerprint),
+            _ => false,
+        }
     }
 
     /// Takes the lock; waits for another holder, within a limit.
-    pub(crate) fn acquire(path: &Path) -> Result<Self, DirectoryError> {
-        let file = durable::open_to_lock(path)?;
+    pub(crate) fn acquire(folder: &Folder, name: &str) -> Result<Self, DirectoryError> {
+        let file = open(folder, name)?;
         let deadline = Instant::now() + WAIT_LIMIT;
         loop {
-            if try_lock(&file, path)? {
+            if try_lock(&file, folder, name)? {
                 return Ok(Self { held: file });
             }
             if Instant::now() >= deadline {
-                return Err(DirectoryError::Locked(path.to_owned()));
+                return Err(DirectoryError::Locked(folder.path(name)));
             }
             thread::sleep(WAIT_STEP);
         }
     }
 
     /// Takes the lock if nobody holds it.
-    pub(crate) fn try_acquire(path: &Path) -> Result<Option<Self>, DirectoryError> {
-        let file = durable::open_to_lock(path)?;
-        Ok(try_lock(&file, path)?.then_some(Self { held: file }))
+    pub(crate) fn try_acquire(folder: &Folder, name: &str) -> Result<Option<Self>, DirectoryError> {
+        let file = open(folder, name)?;
+        let is_locked = try_lock(&file, folder, name)?;
+        Ok(is_locked.then_some(Self { held: file }))
     }
 }
 
-fn try_lock(file: &File, path: &Path) -> Result<bool, DirectoryError> {
+fn try_lock(file: &File, folder: &Folder, name: &str) -> Result<bool, DirectoryError> {
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(source)) => Err(DirectoryError::at(path)(source)),
+        Err(TryLockError::Error(source)) => Err(DirectoryError::at(&folder.path(name))(source)),
     }
+}
+
+/// Opens a file to be locked, and makes it where it is missing. For writing, since NFS locks nothing else; where that is
+/// not allowed, for reading: another user's file can be locked too.
+fn open(folder: &Folder, name: &str) -> Result<File, DirectoryError> {
+    for _ in 0..OPEN_TRIES {
+        if let Some(file) = open_existing(folder, name)? {
+            return Ok(file);
+        }
+
+        let like = Like::file_in(&folder.facts()?);
+        match folder.create_new(name, like.mode()) {
+            Ok(file) => {
+                like.give_to(&file).map_err(|error| folder.error(name, error))?;
+                return Ok(file);
+            }
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(folder.error(name, error)),
+        }
+    }
+    Err(DirectoryError::NotVisibleYet(folder.path(name)))
+}
+
+fn open_existing(folder: &Folder, name: &str) -> Result<Option<File>, DirectoryError> {
+    let opened = match folder.open_file(name, OFlags::RDWR) {
+        Err(DirectoryError::Io { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            folder.open_file(name, OFlags::RDONLY)?
+        }
+        opened => opened?,
+    };
+    Ok(opened.map(|opened| opened.file))
 }

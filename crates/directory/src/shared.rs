@@ -1,20 +1,29 @@
 use std::collections::BTreeSet;
-use std::fs::{self, DirEntry, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bcrlapi_domain::JobId;
 use bcrlapi_domain::limits::RETENTION;
 use bcrlapi_exchange::layout;
 use chrono::{DateTime, Utc};
 
-use crate::{DirectoryError, Lock, durable};
+use crate::durable::Like;
+use crate::facts::Facts;
+use crate::folder::Folder;
+use crate::memory::Memory;
+use crate::{DirectoryError, FileSystem, Lock, durable};
 
 /// The shared directory: one place on disk, with the verbs of the protocol.
+///
+/// Its path is opened anew for each operation, as another file system may be mounted there meanwhile; within an
+/// operation everything is done beneath the folders that were opened at its beginning.
 #[derive(Clone, Debug)]
 pub struct SharedDir {
     root: PathBuf,
+    pub(crate) memory: Arc<Memory>,
 }
 
 impl SharedDir {
@@ -22,30 +31,29 @@ impl SharedDir {
     /// folders in it where they are missing.
     pub fn open(root: &Path) -> Result<Self, DirectoryError> {
         let root = root.canonicalize().map_err(DirectoryError::at(root))?;
-        let directory = Self { root };
+        let directory = Self::at(root);
         directory.make_folders()?;
         Ok(directory)
     }
 
     /// The directory of this path, whatever is there.
     pub(crate) fn at(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, memory: Arc::default() }
+    }
+
+    pub(crate) fn root(&self) -> Result<Folder, DirectoryError> {
+        Folder::open_root(&self.root)
     }
 
     /// Makes the folders that are not there; says whether there were any. A link is no folder: it may lead anywhere.
     pub fn make_folders(&self) -> Result<bool, DirectoryError> {
+        let root = self.root()?;
         let mut has_made_one = false;
-        for folder in layout::FOLDERS {
-            let folder = self.path(folder);
-            match fs::create_dir(&folder) {
-                Ok(()) => has_made_one = true,
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && is_folder(&folder) => {}
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    return Err(DirectoryError::NotAFolder(folder));
-                }
-                Err(error) => return Err(DirectoryError::at(&folder)(error)),
-            }
+        for name in layout::FOLDERS {
+            has_made_one |= make_folder(&root, name)?;
         }
+
+        self.adopt_what_an_older_version_staged(&root)?;
         Ok(has_made_one)
     }
 
@@ -54,20 +62,26 @@ impl SharedDir {
         self.root.join(name)
     }
 
+    /// Which file system the directory is on.
+    pub fn file_system(&self) -> Result<FileSystem, DirectoryError> {
+        FileSystem::of(&self.root()?)
+    }
+
     /// Takes the lock that guards the queue; waits for another holder, within a limit.
     pub fn lock(&self) -> Result<Lock, DirectoryError> {
-        Lock::acquire(&self.path(layout::STATUS_LOCK))
+        let request = self.root()?.open(layout::REQUEST_DIR)?;
+        Lock::acquire(&request, name_of(layout::STATUS_LOCK))
     }
 
     /// Makes the caller the one agent of this directory, until it drops the lock or dies.
     pub fn lock_for_agent(&self) -> Result<Lock, DirectoryError> {
-        let lock = Lock::try_acquire(&self.path(layout::AGENT_LOCK))?;
+        let lock = Lock::try_acquire(&self.root()?, layout::AGENT_LOCK)?;
         lock.ok_or_else(|| DirectoryError::SecondAgent(self.root.clone()))
     }
 
     /// Whether this lock on behalf of the agent still is on this directory: another one may stand in its place.
     pub fn is_locked_by(&self, lock: &Lock) -> bool {
-        lock.is_on(&self.path(layout::AGENT_LOCK))
+        self.root().is_ok_and(|root| lock.is_on(&root, layout::AGENT_LOCK))
     }
 
     /// The jobs whose request files are there.
@@ -81,83 +95,144 @@ impl SharedDir {
     }
 
     fn jobs_in(&self, folder: &str) -> Result<BTreeSet<JobId>, DirectoryError> {
-        let folder = self.path(folder);
-        let job_of = |file: io::Result<DirEntry>| -> io::Result<Option<JobId>> {
-            let file = file?;
-            let is_file = file.file_type()?.is_file();
-            Ok(file.file_name().to_str().filter(|_| is_file).and_then(layout::job_named))
-        };
-        let files = fs::read_dir(&folder).map_err(DirectoryError::at(&folder))?;
-        files
-            .filter_map(|file| job_of(file).transpose())
-            .collect::<io::Result<_>>()
-            .map_err(DirectoryError::at(&folder))
+        let folder = self.root()?.open(folder)?;
+        let files = folder.files(|name| layout::job_named(name).is_some())?;
+        Ok(files.iter().filter_map(|name| layout::job_named(name)).collect())
     }
 
-    /// Whether the job's request file is there.
+    /// Whether the job's request file is there, as this computer remembers: where files come from elsewhere,
+    /// [`SharedDir::requests`] knows.
     pub fn has_request(&self, id: JobId) -> bool {
-        fs::symlink_metadata(self.path(&layout::request(id))).is_ok_and(|metadata| metadata.is_file())
+        let facts = || self.root()?.open(layout::REQUEST_DIR)?.facts_of(name_of(&layout::request(id)));
+        facts().is_ok_and(|facts| facts.is_some_and(|facts| facts.is_file()))
     }
 
     /// Writes the job's request file in one step. Its name is durable after [`SharedDir::sync_requests`]: once for many.
     pub fn write_request(&self, id: JobId, content: &[u8]) -> Result<(), DirectoryError> {
-        let staged = self.path(&layout::request_staged(id));
-        durable::stage(&staged, |file| file.write_all(content), None)?;
-        durable::rename(&staged, &self.path(&layout::request(id)))
+        let folder = self.root()?.open(layout::REQUEST_DIR)?;
+        let (staged, name) = (layout::request_staged(id), layout::request(id));
+        durable::stage(&folder, name_of(&staged), |file| file.write_all(content))?;
+        durable::put_in_place(&folder, name_of(&staged), name_of(&name))
     }
 
     /// Makes all request files that were written durable. To be called before their entries come into the queue.
     pub fn sync_requests(&self) -> Result<(), DirectoryError> {
-        durable::sync_folder(&self.path(layout::REQUEST_DIR))
+        self.root()?.open(layout::REQUEST_DIR)?.sync()
     }
 
     /// Writes the job's response file, durably and in one step.
     pub fn write_response(&self, id: JobId, mut content: impl Read) -> Result<(), DirectoryError> {
-        let staged = self.path(&layout::response_staged(id));
-        durable::stage(&staged, |file| io::copy(&mut content, file).map(drop), None)?;
-        durable::put_in_place(&staged, &self.path(&layout::response(id)))
+        let folder = self.root()?.open(layout::RESPONSE_DIR)?;
+        let (staged, name) = (layout::response_staged(id), layout::response(id));
+        durable::stage(&folder, name_of(&staged), |file| io::copy(&mut content, file).map(drop))?;
+        durable::put_in_place(&folder, name_of(&staged), name_of(&name))?;
+        folder.sync()
     }
 
-    /// When the job's response file was last written; `None` where there is none.
-    pub fn response_date(&self, id: JobId) -> Option<SystemTime> {
-        let metadata = fs::symlink_metadata(self.path(&layout::response(id))).ok()?;
-        metadata.modified().ok().filter(|_| metadata.is_file())
+    /// The job's response file; `None` where the APP has not written it.
+    pub fn open_response(&self, id: JobId) -> Result<Option<File>, DirectoryError> {
+        let folder = self.root()?.open(layout::RESPONSE_DIR)?;
+        let opened = folder.open_single(name_of(&layout::response(id)))?;
+        Ok(opened.map(|opened| opened.file))
     }
 
     /// Removes the files of jobs whose week is over at `now`, and queues that were put aside as long ago; says how
     /// many. Nothing else is touched, however old it is. What cannot be removed does not keep the rest.
     pub fn prune(&self, now: DateTime<Utc>) -> Result<usize, DirectoryError> {
+        let root = self.root()?;
         let mut removed = 0;
         let mut failed = None;
-        for folder in [layout::REQUEST_DIR, layout::RESPONSE_DIR] {
-            let folder = self.path(folder);
-            for file in fs::read_dir(&folder).map_err(DirectoryError::at(&folder))? {
-                let file = file.map_err(DirectoryError::at(&folder))?;
-                if is_outdated(&file, now) {
-                    match durable::remove(&file.path()) {
-                        Ok(()) => removed += 1,
-                        Err(error) => failed = Some(error),
-                    }
+        for name in [layout::REQUEST_DIR, layout::RESPONSE_DIR, layout::RUNNING_DIR] {
+            let Some(folder) = root.open_if_there(name)? else { continue };
+            let job_of = if name == layout::RUNNING_DIR { layout::job_of_running } else { layout::job_of_file };
+            for file in outdated(&folder, job_of, now)? {
+                match folder.remove(&file) {
+                    Ok(()) => removed += 1,
+                    Err(error) => failed = Some(error),
                 }
             }
         }
         failed.map_or(Ok(removed), Err)
     }
 
-    /// The job's response file; `None` where the APP has not written it.
-    pub fn open_response(&self, id: JobId) -> Result<Option<File>, DirectoryError> {
-        durable::open_regular(&self.path(&layout::response(id)))
+    /// Version 0.1.0 made queues ready beside status.json: what a crash of it has left there may be a queue that it had
+    /// displaced, with news in it. One that runs still, and holds the lock, is left alone.
+    fn adopt_what_an_older_version_staged(&self, root: &Folder) -> Result<(), DirectoryError> {
+        let request = root.open(layout::REQUEST_DIR)?;
+        let staged = name_of(layout::STATUS_STAGED);
+        if request.facts_of(staged)?.is_none() {
+            return Ok(());
+        }
+        let Some(_lock) = Lock::try_acquire(&request, name_of(layout::STATUS_LOCK))? else { return Ok(()) };
+
+        let displaced = root.open(layout::DISPLACED_DIR)?;
+        let name = layout::displaced(now_ns());
+        match request.rename(staged, &displaced, name_of(&name)) {
+            // It has got its place meanwhile.
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(request.error(staged, error)),
+        }
     }
 }
 
-fn is_folder(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+/// The last component of a name of the layout.
+pub(crate) fn name_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
-/// Whether the file is one that the protocol makes, and a week old.
-fn is_outdated(file: &DirEntry, now: DateTime<Utc>) -> bool {
-    let (name, Ok(metadata)) = (file.file_name(), file.metadata()) else { return false };
-    let Some(name) = name.to_str().filter(|_| metadata.is_file()) else { return false };
-    let is_old = || metadata.modified().is_ok_and(|date| now - DateTime::from(date) >= RETENTION);
-    layout::job_of_file(name).is_some_and(|id| id.is_expired(now)) || (layout::is_corrupt_status(name) && is_old())
+/// Nanoseconds since 1970 by this computer's clock: a number that hardly any other file has.
+pub(crate) fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or_default()
+}
+
+/// Makes a folder of the layout, for those who may work in the folder that it is in; says whether there was none.
+fn make_folder(root: &Folder, name: &str) -> Result<bool, DirectoryError> {
+    let is_new = root.make_folder(name)?;
+    let folder = root.open(name)?;
+    // A hidden folder is ours alone. One that is narrower than its parent was made under another umask, and keeps
+    // others from replacing status.json.
+    if is_new || name_of(name).starts_with('.') {
+        let parent = match name.rsplit_once('/') {
+            Some((parent, _)) => root.open(parent)?.facts()?,
+            None => root.facts()?,
+        };
+        widen(&folder, &parent, is_new)?;
+    }
+    Ok(is_new)
+}
+
+fn widen(folder: &Folder, parent: &Facts, is_new: bool) -> Result<(), DirectoryError> {
+    let like = Like::folder_in(parent);
+    let own = folder.facts()?;
+    let is_ours = own.owner == rustix::process::geteuid().as_raw();
+    let is_narrower = like.mode() & !own.mode != 0;
+    if is_new || (is_ours && is_narrower) {
+        like.give_to(folder).map_err(|error| folder.error("", error))?;
+    }
+    Ok(())
+}
+
+/// The files in the folder that the protocol makes, and that are a week old.
+fn outdated(
+    folder: &Folder,
+    job_of: fn(&str) -> Option<JobId>,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, DirectoryError> {
+    let is_of_old_job = |name: &str| job_of(name).is_some_and(|id| id.is_expired(now));
+    let mut files = folder.files(|name| is_of_old_job(name) || layout::is_corrupt_status(name))?;
+    let mut failed = Ok(());
+    files.retain(|name| {
+        is_of_old_job(name)
+            || is_week_old(folder, name, now).unwrap_or_else(|error| {
+                failed = Err(error);
+                false
+            })
+    });
+    failed.map(|()| files)
+}
+
+fn is_week_old(folder: &Folder, name: &str, now: DateTime<Utc>) -> Result<bool, DirectoryError> {
+    let facts = folder.facts_of(name)?;
+    Ok(facts.is_some_and(|facts| now - DateTime::<Utc>::from(facts.modified) >= RETENTION))
 }

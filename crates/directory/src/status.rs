@@ -1,139 +1,231 @@
 //! Reading and replacing status.json, which the other side rewrites too.
 
-use std::fs;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bcrlapi_exchange::{BrokenQueue, Queue, layout};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
-use crate::durable::Renamed;
-use crate::{DirectoryError, Fingerprint, Lock, SharedDir, durable};
+use crate::durable::{self, Like};
+use crate::facts::Facts;
+use crate::folder::{Folder, Opened, facts_of};
+use crate::shared::{name_of, now_ns};
+use crate::{Digest, DirectoryError, Fingerprint, Lock, SharedDir, StatusWatch};
 
 /// How often [`SharedDir::update_status`] tries again while somebody else is writing, and the pause between.
 const UPDATE_TRIES: u32 = 400;
 const UPDATE_PAUSE: Duration = Duration::from_millis(25);
+/// How many numbers are tried for a staged queue, and for one that is put aside, until one is free.
+const NAME_TRIES: u64 = 100;
 
-/// What a status.json held, and which file that was.
+/// What a status.json held.
 #[derive(Debug)]
 pub struct SeenStatus {
-    /// The queue; `None` where there is no file.
+    /// The queue; `None` where there is no file, and for a displaced queue that says nothing new.
     pub queue: Result<Option<Queue>, BrokenQueue>,
-    /// Which file that was, to be given back when it is replaced; `None` where there is no file.
-    pub fingerprint: Option<Fingerprint>,
+    /// What tells its content from others; `None` where there is no file.
+    pub digest: Option<Digest>,
 }
 
 /// How a try to replace status.json ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Published {
-    /// It is in place; what was there before lingers among the displaced.
-    InPlace(Fingerprint),
-    /// It is in place, but this file system cannot exchange files: a script without a lock that wrote in the moment
-    /// of the rename has lost what it wrote.
-    InPlaceWithoutExchange(Fingerprint),
+    /// It is in place.
+    InPlace {
+        /// What is there now.
+        digest: Digest,
+        /// Whether what was there before lingers among the displaced. Where the file system cannot exchange files, a
+        /// script without a lock that wrote in the moment of the rename has lost what it wrote.
+        exchanged: bool,
+        /// What has failed afterwards, for the log: the queue is in place all the same.
+        trouble: Option<DirectoryError>,
+    },
     /// Somebody else was quicker, and nothing was written: look again.
+    Overtaken,
+}
+
+/// The bytes of a queue, and what tells them from others.
+pub(crate) struct QueueBytes {
+    pub facts: Facts,
+    pub digest: Digest,
+    /// The size alone, where it is more than anybody reads.
+    content: Result<Vec<u8>, u64>,
+}
+
+impl QueueBytes {
+    pub(crate) fn parse(&self) -> Result<Queue, BrokenQueue> {
+        match &self.content {
+            Ok(bytes) => Queue::parse(bytes),
+            Err(size_bytes) => Err(BrokenQueue::TooLarge { size_bytes: *size_bytes }),
+        }
+    }
+}
+
+/// Reads a queue; `None` if there is none.
+pub(crate) fn read_queue(folder: &Folder, name: &str) -> Result<Option<QueueBytes>, DirectoryError> {
+    match folder.open_listed(name)? {
+        Some(opened) => read_opened(folder, name, opened).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn read_opened(folder: &Folder, name: &str, opened: Opened) -> Result<QueueBytes, DirectoryError> {
+    let Opened { file, facts } = opened;
+    let size_bytes = facts.fingerprint.size_bytes();
+    if size_bytes > Queue::MAX_BYTES {
+        // Told from others by its size: nobody reads it, and nothing is written over it.
+        let digest = Digest::of(format!("{size_bytes} bytes are too many").as_bytes());
+        return Ok(QueueBytes { facts, digest, content: Err(size_bytes) });
+    }
+
+    let mut bytes = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or_default());
+    file.take(Queue::MAX_BYTES).read_to_end(&mut bytes).map_err(DirectoryError::at(&folder.path(name)))?;
+    Ok(QueueBytes { facts, digest: Digest::of(&bytes), content: Ok(bytes) })
+}
+
+/// The folders in which status.json is replaced, held open for one operation.
+pub(crate) struct QueuePlace {
+    pub request: Folder,
+    pub displaced: Folder,
+}
+
+/// A queue that is ready to take its place.
+struct Staged<'a> {
+    number: u64,
+    name: String,
+    file: File,
+    facts: Facts,
+    digest: Digest,
+    content: &'a [u8],
+}
+
+/// How a staged queue's way to its place ended.
+enum Placed {
+    Exchanged,
+    WithoutExchange,
     Overtaken,
 }
 
 impl SharedDir {
     /// Which status.json is there now, without reading it.
     pub fn status_fingerprint(&self) -> Result<Option<Fingerprint>, DirectoryError> {
-        let path = self.path(layout::STATUS);
-        match fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.is_file() => Ok(Some(Fingerprint::of(&metadata))),
-            Ok(_) => Err(DirectoryError::NotAFile(path)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(DirectoryError::at(&path)(error)),
-        }
+        let request = self.root()?.open(layout::REQUEST_DIR)?;
+        let opened = request.open_listed(name_of(layout::STATUS))?;
+        Ok(opened.map(|opened| opened.facts.fingerprint))
     }
 
     /// Reads status.json.
     pub fn read_status(&self) -> Result<SeenStatus, DirectoryError> {
-        self.read_queue(layout::STATUS)
-    }
-
-    pub(crate) fn read_queue(&self, name: &str) -> Result<SeenStatus, DirectoryError> {
-        let path = self.path(name);
-        let Some(file) = durable::open_regular(&path)? else {
-            return Ok(SeenStatus { queue: Ok(None), fingerprint: None });
+        let request = self.root()?.open(layout::REQUEST_DIR)?;
+        let Some(read) = read_queue(&request, name_of(layout::STATUS))? else {
+            return Ok(SeenStatus { queue: Ok(None), digest: None });
         };
-        let metadata = file.metadata().map_err(DirectoryError::at(&path))?;
-        let fingerprint = Some(Fingerprint::of(&metadata));
-        let size_bytes = metadata.len();
-        if size_bytes > Queue::MAX_BYTES {
-            return Ok(SeenStatus { queue: Err(BrokenQueue::TooLarge { size_bytes }), fingerprint });
-        }
-        let mut bytes = Vec::new();
-        file.take(Queue::MAX_BYTES).read_to_end(&mut bytes).map_err(DirectoryError::at(&path))?;
-        Ok(SeenStatus { queue: Queue::parse(&bytes).map(Some), fingerprint })
+        self.memory.know(read.digest);
+        Ok(SeenStatus { queue: read.parse().map(Some), digest: Some(read.digest) })
     }
 
-    /// Replaces status.json, durably and in one step, if it still is the file that was read. Between this last look
-    /// and the replacement somebody may write who takes no lock, and may go on for as long as the old file is open:
-    /// so the two files change places, and the old one lingers among the displaced.
+    /// Looks whether status.json holds something else than at the last look, and reads it then; `None` if it does not.
+    pub fn look_at_status(&self, watch: &mut StatusWatch) -> Result<Option<SeenStatus>, DirectoryError> {
+        let request = self.root()?.open(layout::REQUEST_DIR)?;
+        let name = name_of(layout::STATUS);
+        let now = Instant::now();
+        let Some(opened) = request.open_listed(name)? else {
+            let is_news = watch.see_missing(now);
+            return Ok(is_news.then_some(SeenStatus { queue: Ok(None), digest: None }));
+        };
+        if !watch.is_read_due(&opened.facts.fingerprint, now) {
+            return Ok(None);
+        }
+
+        let read = read_opened(&request, name, opened)?;
+        self.memory.know(read.digest);
+        if !watch.see(read.facts.fingerprint, read.digest, now) {
+            return Ok(None);
+        }
+        Ok(Some(SeenStatus { queue: read.parse().map(Some), digest: Some(read.digest) }))
+    }
+
+    /// Replaces status.json, durably and in one step, if it still holds what was read. Between this last look and the
+    /// replacement somebody may write who takes no lock, and may go on for as long as the old file is open: so the two
+    /// files change places, and the old one lingers among the displaced.
+    ///
+    /// An error says that nothing has changed, or that nobody can know.
     pub fn publish_status(
         &self,
         lock: &Lock,
-        read: Option<Fingerprint>,
+        read: Option<Digest>,
         queue: &Queue,
     ) -> Result<Published, DirectoryError> {
-        if self.status_fingerprint()? != read {
+        let place = self.queue_place()?;
+        let there = read_queue(&place.request, name_of(layout::STATUS))?;
+        if there.as_ref().map(|there| there.digest) != read {
             return Ok(Published::Overtaken);
         }
-        self.adopt_displaced(lock)?;
-        let (staged, path) = (self.path(layout::STATUS_STAGED), self.path(layout::STATUS));
-        // A queue that is made anew is for those who may write into its folder.
-        let like = fs::symlink_metadata(&path).or_else(|_| fs::metadata(self.path(layout::REQUEST_DIR))).ok();
+        self.replace(lock, &place, there.as_ref(), queue)
+    }
+
+    pub(crate) fn queue_place(&self) -> Result<QueuePlace, DirectoryError> {
+        let root = self.root()?;
+        Ok(QueuePlace { request: root.open(layout::REQUEST_DIR)?, displaced: root.open(layout::DISPLACED_DIR)? })
+    }
+
+    fn replace(
+        &self,
+        lock: &Lock,
+        place: &QueuePlace,
+        there: Option<&QueueBytes>,
+        queue: &Queue,
+    ) -> Result<Published, DirectoryError> {
         let content = queue.render();
         let size_bytes = content.len() as u64;
         if size_bytes > Queue::MAX_BYTES {
             return Err(DirectoryError::QueueTooLarge { size_bytes });
         }
-        let ours = durable::stage(&staged, |file| file.write_all(&content), like.as_ref())?;
-        let published = match self.place_status(read) {
-            Ok(Renamed::Done) => {
-                self.adopt_displaced(lock)?;
-                Published::InPlace(ours)
-            }
-            Ok(Renamed::WithoutExchange) => Published::InPlaceWithoutExchange(ours),
-            Ok(Renamed::Overtaken) => {
-                durable::remove(&staged)?;
-                return Ok(Published::Overtaken);
-            }
+
+        let staged = place.stage(&content, there)?;
+        let placed = match place.put(&staged, there) {
+            Ok(placed) => placed,
             Err(error) => {
-                durable::remove(&staged)?;
+                place.remove_staged(&staged);
                 return Err(error);
             }
         };
-        durable::sync_folder_of(&path)?;
-        Ok(published)
+        if matches!(placed, Placed::Overtaken) {
+            place.remove_staged(&staged);
+            return Ok(Published::Overtaken);
+        }
+
+        // From here on the queue is public: whatever fails, it was published.
+        self.memory.know(staged.digest);
+        let exchanged = matches!(placed, Placed::Exchanged);
+        if exchanged && let Some(there) = there {
+            self.memory.has_displaced(staged.number, there.facts.fingerprint.size_bytes());
+        }
+        let synced = place.sync();
+        let swept = self.sweep(lock, place, &staged.facts.fingerprint, queue);
+        let trouble = synced.and(swept).err();
+        Ok(Published::InPlace { digest: staged.digest, exchanged, trouble })
     }
 
-    /// Gives the staged queue its place. Where this fails, or somebody was quicker, the staged file is still ours.
-    fn place_status(&self, read: Option<Fingerprint>) -> Result<Renamed, DirectoryError> {
-        let (staged, path) = (self.path(layout::STATUS_STAGED), self.path(layout::STATUS));
-        if self.status_fingerprint()? != read {
-            return Ok(Renamed::Overtaken);
-        }
-        match read {
-            Some(_) => durable::exchange(&staged, &path),
-            None => durable::rename_to_free_name(&staged, &path),
-        }
-    }
-
-    /// Puts a status.json that cannot be read aside under another name, if it still is the one that was read; says
-    /// whether it did.
-    pub fn quarantine_status(
-        &self,
-        _lock: &Lock,
-        read: Option<Fingerprint>,
-        name: &str,
-    ) -> Result<bool, DirectoryError> {
-        let path = self.path(layout::STATUS);
-        if self.status_fingerprint()? != read {
+    /// Puts a status.json that cannot be read aside under another name, if it still holds what was read and still cannot
+    /// be read; says whether it did. One that is only too large stays: it may be a good one.
+    pub fn quarantine_status(&self, _lock: &Lock, read: Option<Digest>, name: &str) -> Result<bool, DirectoryError> {
+        let request = self.root()?.open(layout::REQUEST_DIR)?;
+        let status = name_of(layout::STATUS);
+        let Some(there) = read_queue(&request, status)? else { return Ok(false) };
+        if Some(there.digest) != read {
             return Ok(false);
         }
-        fs::rename(&path, self.path(name)).map_err(DirectoryError::at(&path))?;
+        match there.parse() {
+            Ok(_) | Err(BrokenQueue::TooLarge { .. }) => return Ok(false),
+            Err(_) => {}
+        }
+
+        put_aside(&request, status, name_of(name))?;
+        request.sync()?;
         Ok(true)
     }
 
@@ -146,13 +238,17 @@ impl SharedDir {
         let mut last_trouble = String::new();
         for _ in 0..UPDATE_TRIES {
             let lock = self.lock()?;
-            let seen = self.read_status()?;
-            match seen.queue {
-                Ok(None) => return Ok(None),
-                Ok(Some(mut queue)) => {
+            let place = self.queue_place()?;
+            let Some(there) = read_queue(&place.request, name_of(layout::STATUS))? else { return Ok(None) };
+            self.memory.know(there.digest);
+            match there.parse() {
+                Ok(mut queue) => {
                     let Some(answer) = change(&mut queue) else { return Ok(None) };
-                    match self.publish_status(&lock, seen.fingerprint, &queue)? {
-                        Published::InPlace(_) | Published::InPlaceWithoutExchange(_) => return Ok(Some(answer)),
+                    match self.replace(&lock, &place, Some(&there), &queue)? {
+                        Published::InPlace { trouble, .. } => {
+                            log(trouble);
+                            return Ok(Some(answer));
+                        }
                         Published::Overtaken => "somebody else keeps rewriting it".clone_into(&mut last_trouble),
                     }
                 }
@@ -163,4 +259,155 @@ impl SharedDir {
         }
         Err(DirectoryError::StatusUnusable(last_trouble))
     }
+}
+
+fn log(trouble: Option<DirectoryError>) {
+    if let Some(error) = trouble {
+        tracing::warn!(%error, "status.json was replaced, and then something failed");
+    }
+}
+
+impl QueuePlace {
+    /// Makes a new queue ready where the one that it displaces is to linger. Its name tells with what its digest begins:
+    /// so whoever finds a file there knows whether that is a queue that was displaced, or one that never got its place.
+    fn stage<'a>(&self, content: &'a [u8], there: Option<&QueueBytes>) -> Result<Staged<'a>, DirectoryError> {
+        let digest = Digest::of(content);
+        let mut like = Like::file_in(&self.request.facts()?);
+        if let Some(there) = there {
+            like = like.and(&there.facts);
+        }
+
+        let first = now_ns();
+        for number in first..first.saturating_add(NAME_TRIES) {
+            let name = name_of(&layout::displaced_by(number, &digest.short())).to_owned();
+            let file = match self.displaced.create_new(&name, like.mode()) {
+                Ok(file) => file,
+                Err(Errno::EXIST) => continue,
+                Err(error) => return Err(self.displaced.error(&name, error)),
+            };
+            let file = durable::fill(&self.displaced, &name, file, like, |file| file.write_all(content))?;
+            let facts = facts_of(&file).map_err(|error| self.displaced.error(&name, error))?;
+            return Ok(Staged { number, name, file, facts, digest, content });
+        }
+        Err(self.displaced.error("", Errno::EXIST))
+    }
+
+    /// Gives the staged queue its place, if the queue is the one that was read.
+    fn put(&self, staged: &Staged<'_>, there: Option<&QueueBytes>) -> Result<Placed, DirectoryError> {
+        if !self.still_holds(there)? {
+            return Ok(Placed::Overtaken);
+        }
+
+        let placed = match there {
+            Some(_) => self.exchange(staged),
+            None => self.take_free_name(staged),
+        };
+        match placed {
+            Ok(placed) => Ok(placed),
+            // The answer of a server may be lost, and the call then be repeated to one that has done it already.
+            Err(_) if self.is_in_place(staged) => Ok(self.how_it_came_there(staged)),
+            Err(Errno::NOENT | Errno::EXIST) => Ok(Placed::Overtaken),
+            Err(error) => Err(self.request.error(name_of(layout::STATUS), error)),
+        }
+    }
+
+    fn still_holds(&self, there: Option<&QueueBytes>) -> Result<bool, DirectoryError> {
+        let name = name_of(layout::STATUS);
+        let now = self.request.open_file(name, OFlags::RDONLY)?;
+        match (now, there) {
+            (None, None) => Ok(true),
+            (Some(now), Some(there)) if now.facts.fingerprint == there.facts.fingerprint => Ok(true),
+            (Some(now), Some(there)) => Ok(read_opened(&self.request, name, now)?.digest == there.digest),
+            _ => Ok(false),
+        }
+    }
+
+    fn exchange(&self, staged: &Staged<'_>) -> Result<Placed, Errno> {
+        let status = name_of(layout::STATUS);
+        match self.displaced.exchange(&staged.name, &self.request, status) {
+            Ok(()) => Ok(Placed::Exchanged),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV) => self.rename(staged),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn take_free_name(&self, staged: &Staged<'_>) -> Result<Placed, Errno> {
+        let status = name_of(layout::STATUS);
+        match self.displaced.rename_to_free_name(&staged.name, &self.request, status) {
+            // Nothing was displaced.
+            Ok(()) => Ok(Placed::WithoutExchange),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV) => self.rename(staged),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The way of file systems that cannot exchange (NFS, some FUSE).
+    fn rename(&self, staged: &Staged<'_>) -> Result<Placed, Errno> {
+        let status = name_of(layout::STATUS);
+        match self.displaced.rename(&staged.name, &self.request, status) {
+            Ok(()) => Ok(Placed::WithoutExchange),
+            // Folders of one directory on different disks (mergerfs).
+            Err(Errno::XDEV) => self.rename_beside(staged),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn rename_beside(&self, staged: &Staged<'_>) -> Result<Placed, Errno> {
+        let (beside, status) = (name_of(layout::STATUS_STAGED), name_of(layout::STATUS));
+        let io = |error: DirectoryError| match error {
+            DirectoryError::Io { source, .. } => Errno::from_io_error(&source).unwrap_or(Errno::IO),
+            _ => Errno::IO,
+        };
+        durable::stage(&self.request, beside, |file| file.write_all(staged.content)).map_err(io)?;
+        self.request.rename(beside, &self.request, status)?;
+        let _ = self.displaced.remove(&staged.name);
+        Ok(Placed::WithoutExchange)
+    }
+
+    /// Whether status.json is the staged queue. Where nobody can say, it is not.
+    fn is_in_place(&self, staged: &Staged<'_>) -> bool {
+        let there = read_queue(&self.request, name_of(layout::STATUS));
+        let Ok(Some(there)) = there else { return false };
+        self.is_staged(staged, &there.facts) || there.digest == staged.digest
+    }
+
+    fn how_it_came_there(&self, staged: &Staged<'_>) -> Placed {
+        match self.displaced.facts_of(&staged.name) {
+            Ok(Some(facts)) if !self.is_staged(staged, &facts) => Placed::Exchanged,
+            _ => Placed::WithoutExchange,
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "it reads as what it asks about")]
+    fn is_staged(&self, staged: &Staged<'_>, facts: &Facts) -> bool {
+        // It is open: no other file can have got its number.
+        let ours = facts_of(&staged.file).unwrap_or(staged.facts);
+        ours.fingerprint.is_same_file(&facts.fingerprint)
+    }
+
+    /// Removes a staged queue that has not got its place. Where it cannot be told from one that was displaced, it stays:
+    /// its name says what it is.
+    fn remove_staged(&self, staged: &Staged<'_>) {
+        if let Ok(Some(facts)) = self.displaced.facts_of(&staged.name)
+            && self.is_staged(staged, &facts)
+        {
+            let _ = self.displaced.remove(&staged.name);
+        }
+    }
+
+    fn sync(&self) -> Result<(), DirectoryError> {
+        self.request.sync().and(self.displaced.sync())
+    }
+}
+
+/// Gives a file a name that no file has: this one, or this one with a number.
+fn put_aside(folder: &Folder, name: &str, aside: &str) -> Result<(), DirectoryError> {
+    for number in 1..=NAME_TRIES {
+        let free = if number == 1 { aside.to_owned() } else { format!("{aside}.{number}") };
+        if folder.facts_of(&free)?.is_some() {
+            continue;
+        }
+        return folder.rename(name, folder, &free).map_err(|error| folder.error(name, error));
+    }
+    Err(folder.error(aside, Errno::EXIST))
 }

@@ -1,14 +1,17 @@
-//! Whether a directory is fit to be shared, tried without touching anything of the protocol's.
+//! Whether a directory is fit to be shared, tried with the very calls of the protocol, and without touching anything of
+//! it.
 
-use std::fs::{self, Metadata};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs::File;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
 use bcrlapi_exchange::layout;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
-use crate::durable::{self, Renamed};
-use crate::{DirectoryError, Lock, SharedDir};
+use crate::facts::Facts;
+use crate::folder::Folder;
+use crate::{DirectoryError, FileSystem, Lock, SharedDir, durable};
 
 /// Who writes into a folder gives its files this group, where the folder has this bit.
 const SET_GROUP_ID: u32 = 0o2000;
@@ -35,8 +38,9 @@ impl DirectoryTrial {
     /// Of a directory that must be there.
     pub fn of(root: &Path) -> Result<Self, DirectoryError> {
         let root = root.canonicalize().map_err(DirectoryError::at(root))?;
-        fs::read_dir(&root).map_err(DirectoryError::at(&root))?;
-        Ok(Self { directory: SharedDir::at(root) })
+        let directory = SharedDir::at(root);
+        directory.root()?.names()?;
+        Ok(Self { directory })
     }
 
     /// The protocol's folders that are not there yet; an agent makes them.
@@ -45,12 +49,18 @@ impl DirectoryTrial {
         layout::FOLDERS.into_iter().filter(is_missing).collect()
     }
 
-    /// Writes a file into the directory and into each of its folders that is there, and removes it again.
+    /// Which file system it is on.
+    pub fn file_system(&self) -> Result<FileSystem, DirectoryError> {
+        self.directory.file_system()
+    }
+
+    /// Writes a file into the directory and into each of its folders that is there, as requests and queues are written:
+    /// made ready, synced, renamed, the folder synced, appended to. Removes it again.
     pub fn write(&self) -> Result<(), DirectoryError> {
-        for folder in self.folders() {
-            let file = folder.join(layout::TRIAL);
-            durable::stage(&file, |file| file.write_all(b"{}"), None)?;
-            durable::remove(&file)?;
+        for folder in self.folders()? {
+            let tried = write_in(&folder);
+            let removed = folder.remove(layout::TRIAL).and(folder.remove(layout::TRIAL_OTHER));
+            tried.and(removed)?;
         }
         Ok(())
     }
@@ -59,46 +69,99 @@ impl DirectoryTrial {
     pub fn strangers(&self) -> Result<Vec<Stranger>, DirectoryError> {
         let own = rustix::process::geteuid().as_raw();
         let mut strangers = Vec::new();
-        for path in self.folders() {
-            let metadata = fs::metadata(&path).map_err(DirectoryError::at(&path))?;
-            if metadata.uid() != own && !is_for_a_group(&metadata) {
-                strangers.push(Stranger { path, owner: metadata.uid(), own });
+        for folder in self.folders()? {
+            let facts = folder.facts()?;
+            if facts.owner != own && !is_for_a_group(&facts) {
+                strangers.push(Stranger { path: folder.path(""), owner: facts.owner, own });
             }
         }
         Ok(strangers)
     }
 
-    /// Whether two files can change places there in one step.
+    /// Whether two files can change places there in one step, as a new queue and the one that it displaces do.
     pub fn can_exchange(&self) -> Result<bool, DirectoryError> {
-        let request = self.directory.path(layout::REQUEST_DIR);
-        let folder = if request.is_dir() { request } else { self.directory.path("") };
-        let (one, other) = (folder.join(layout::TRIAL), folder.join(layout::TRIAL_OTHER));
-        durable::stage(&one, |file| file.write_all(b"1"), None)?;
-        durable::stage(&other, |file| file.write_all(b"2"), None)?;
-        let exchanged = durable::exchange(&one, &other);
-        durable::remove(&one)?;
-        durable::remove(&other)?;
-        Ok(matches!(exchanged?, Renamed::Done))
+        let (one, other) = self.queue_folders()?;
+        let (one, other) = (&one, &other);
+        let tried = exchange_between(one, other);
+        let removed = one.remove(layout::TRIAL).and(other.remove(layout::TRIAL_OTHER));
+        removed.and(tried)
+    }
+
+    /// Whether a lock keeps others out, as far as one computer can tell: it is tried from two sides.
+    pub fn lock(&self) -> Result<(), DirectoryError> {
+        let (_, folder) = self.queue_folders()?;
+        let tried = lock_twice(&folder);
+        let removed = folder.remove(layout::TRIAL);
+        tried.and(removed)
     }
 
     /// Whether an agent serves the directory now. Holds the agent's lock for no longer than it takes to see that it is
     /// free; an agent that starts in this very moment is refused.
     pub fn has_agent(&self) -> Result<bool, DirectoryError> {
-        let lock = self.directory.path(layout::AGENT_LOCK);
-        match fs::symlink_metadata(&lock) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            _ => Ok(Lock::try_acquire(&lock)?.is_none()),
+        let root = self.directory.root()?;
+        match root.facts_of(layout::AGENT_LOCK)? {
+            None => Ok(false),
+            Some(_) => Ok(Lock::try_acquire(&root, layout::AGENT_LOCK)?.is_none()),
         }
     }
 
     /// The directory, and those of its folders that are there.
-    fn folders(&self) -> Vec<PathBuf> {
-        let folders = [""].into_iter().chain(layout::FOLDERS).map(|folder| self.directory.path(folder));
-        folders.filter(|folder| folder.exists()).collect()
+    fn folders(&self) -> Result<Vec<Folder>, DirectoryError> {
+        let mut folders = vec![self.directory.root()?];
+        for name in layout::FOLDERS {
+            folders.extend(folders[0].open_if_there(name)?);
+        }
+        Ok(folders)
+    }
+
+    /// Where queues are staged, and where status.json is; the directory itself, before an agent has made the folders.
+    fn queue_folders(&self) -> Result<(Folder, Folder), DirectoryError> {
+        let root = self.directory.root()?;
+        let folders = (root.open_if_there(layout::DISPLACED_DIR)?, root.open_if_there(layout::REQUEST_DIR)?);
+        match folders {
+            (Some(displaced), Some(request)) => Ok((displaced, request)),
+            _ => Ok((self.directory.root()?, root)),
+        }
     }
 }
 
-fn is_for_a_group(metadata: &Metadata) -> bool {
-    let mode = metadata.permissions().mode();
-    mode & SET_GROUP_ID != 0 && mode & GROUP_WRITES != 0
+fn write_in(folder: &Folder) -> Result<(), DirectoryError> {
+    let (name, other) = (layout::TRIAL, layout::TRIAL_OTHER);
+    durable::stage(folder, other, |file| file.write_all(b"{"))?;
+    durable::put_in_place(folder, other, name)?;
+    folder.sync()?;
+
+    let at = |error: std::io::Error| DirectoryError::at(&folder.path(name))(error);
+    let Some(opened) = folder.open_file(name, OFlags::RDWR | OFlags::APPEND)? else {
+        return Err(DirectoryError::NotVisibleYet(folder.path(name)));
+    };
+    let mut file: File = opened.file;
+    file.write_all(b"}").map_err(at)?;
+    file.rewind().map_err(at)?;
+    let content = std::io::read_to_string(&file).map_err(at)?;
+    if content == "{}" { Ok(()) } else { Err(folder.error(name, Errno::IO)) }
+}
+
+fn exchange_between(one: &Folder, other: &Folder) -> Result<bool, DirectoryError> {
+    durable::stage(one, layout::TRIAL, |file| file.write_all(b"1"))?;
+    durable::stage(other, layout::TRIAL_OTHER, |file| file.write_all(b"2"))?;
+    match one.exchange(layout::TRIAL, other, layout::TRIAL_OTHER) {
+        Ok(()) => Ok(true),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV) => Ok(false),
+        Err(error) => Err(one.error(layout::TRIAL, error)),
+    }
+}
+
+fn lock_twice(folder: &Folder) -> Result<(), DirectoryError> {
+    let held = Lock::acquire(folder, layout::TRIAL)?;
+    let second = Lock::try_acquire(folder, layout::TRIAL)?;
+    drop(held);
+    match second {
+        None => Ok(()),
+        Some(_) => Err(DirectoryError::LockNotKept(folder.path(layout::TRIAL))),
+    }
+}
+
+fn is_for_a_group(facts: &Facts) -> bool {
+    facts.mode & SET_GROUP_ID != 0 && facts.mode & GROUP_WRITES != 0
 }

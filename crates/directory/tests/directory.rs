@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 
-use bcrlapi_directory::{DirectoryError, DirectoryTrial, Published, SharedDir};
+use bcrlapi_directory::{Digest, DirectoryError, DirectoryTrial, ListedResponse, Published, SharedDir, StatusWatch};
 use bcrlapi_domain::{JobId, State};
 use bcrlapi_exchange::{Queue, layout};
 use tempfile::TempDir;
@@ -52,11 +52,11 @@ impl Fixture {
         self.directory.read_status().unwrap().queue.unwrap()?.entry(id())?.state()
     }
 
-    fn publish_over(
-        &self,
-        read: Option<bcrlapi_directory::Fingerprint>,
-        status: &str,
-    ) -> Result<Published, DirectoryError> {
+    fn digest(&self) -> Option<Digest> {
+        self.directory.read_status().unwrap().digest
+    }
+
+    fn publish_over(&self, read: Option<Digest>, status: &str) -> Result<Published, DirectoryError> {
         self.directory.publish_status(&self.directory.lock().unwrap(), read, &parsed(status))
     }
 }
@@ -76,13 +76,13 @@ fn a_directory_that_is_not_there_is_not_made() {
 #[test]
 fn a_publish_replaces_what_was_read_and_nothing_else() {
     let fixture = fixture();
-    assert!(matches!(fixture.publish_over(None, "pending"), Ok(Published::InPlace(_))));
-    let read = fixture.directory.read_status().unwrap().fingerprint;
+    assert!(matches!(fixture.publish_over(None, "pending"), Ok(Published::InPlace { trouble: None, .. })));
+    let read = fixture.digest();
     fixture.write_status("processing");
-    assert_eq!(fixture.publish_over(read, "pending").unwrap(), Published::Overtaken);
-    assert_eq!(fixture.publish_over(None, "pending").unwrap(), Published::Overtaken);
+    assert!(matches!(fixture.publish_over(read, "pending"), Ok(Published::Overtaken)));
+    assert!(matches!(fixture.publish_over(None, "pending"), Ok(Published::Overtaken)));
     assert_eq!(fixture.state(), Some(State::Processing));
-    assert!(!fixture.path(layout::STATUS_STAGED).exists(), "what was not published is gone");
+    assert_eq!(fixture.directory.displaced().unwrap(), [], "what was not published is gone");
 }
 
 #[test]
@@ -90,30 +90,38 @@ fn what_a_publish_displaces_lingers_and_shows_what_is_written_to_it() {
     let fixture = fixture();
     fixture.write_status("pending");
     let mut held = fs::OpenOptions::new().write(true).open(fixture.path(layout::STATUS)).unwrap();
-    let read = fixture.directory.read_status().unwrap().fingerprint;
-    let Published::InPlace(fingerprint) = fixture.publish_over(read, "pending").unwrap() else { panic!() };
-    assert_eq!(fixture.directory.status_fingerprint().unwrap(), Some(fingerprint));
+    let read = fixture.digest();
+    let published = fixture.publish_over(read, "processing").unwrap();
+    let Published::InPlace { digest, exchanged: true, trouble: None } = published else { panic!("{published:?}") };
+    assert_eq!(fixture.digest(), Some(digest));
 
-    let displaced = fixture.directory.displaced().unwrap();
-    assert_eq!(displaced.iter().map(|(_, content)| Some(*content)).collect::<Vec<_>>(), [read], "as it was read");
+    let (number, content) = fixture.directory.displaced().unwrap()[0];
+    let displaced = fixture.directory.read_displaced(number).unwrap();
+    assert_eq!(displaced.digest, read, "as it was read");
+    assert!(displaced.queue.unwrap().is_none(), "which is no news");
+
     held.set_len(0).unwrap();
     held.write_all(queue("done").as_bytes()).unwrap();
-    let (inode, content) = fixture.directory.displaced().unwrap()[0];
-    assert_ne!(Some(content), read);
-    let news = fixture.directory.read_displaced(inode).unwrap().queue.unwrap().unwrap();
-    assert!(news.entry(id()).unwrap().state().unwrap().is_done());
-    fixture.directory.discard_displaced(inode).unwrap();
-    fixture.directory.discard_displaced(inode).expect("it may be gone already");
+    assert_ne!(fixture.directory.displaced().unwrap(), [(number, content)]);
+    let news = fixture.directory.read_displaced(number).unwrap();
+    assert!(news.queue.unwrap().unwrap().entry(id()).unwrap().state().unwrap().is_done());
+    assert!(!fixture.directory.discard_displaced(number, read).unwrap(), "it is not what was read");
+    assert!(fixture.directory.discard_displaced(number, news.digest).unwrap());
+    assert!(fixture.directory.discard_displaced(number, news.digest).unwrap(), "it may be gone already");
     assert_eq!(fixture.directory.displaced().unwrap(), []);
 }
 
 #[test]
-fn what_a_crash_left_where_queues_are_staged_is_kept() {
+fn what_a_crash_of_the_first_version_left_is_kept() {
     let fixture = fixture();
     fs::write(fixture.path(layout::STATUS_STAGED), queue("done")).unwrap();
-    fixture.directory.adopt_leftover().unwrap();
-    let (inode, _) = fixture.directory.displaced().unwrap()[0];
-    let kept = fixture.directory.read_displaced(inode).unwrap().queue.unwrap().unwrap();
+    let lock = fixture.directory.lock().unwrap();
+    fixture.directory.make_folders().unwrap();
+    assert_eq!(fixture.directory.displaced().unwrap(), [], "somebody is making it ready");
+    drop(lock);
+    fixture.directory.make_folders().unwrap();
+    let (number, _) = fixture.directory.displaced().unwrap()[0];
+    let kept = fixture.directory.read_displaced(number).unwrap().queue.unwrap().unwrap();
     assert!(kept.entry(id()).unwrap().state().unwrap().is_done());
 }
 
@@ -131,8 +139,7 @@ fn who_could_write_status_json_still_can() {
     let fixture = fixture();
     fixture.write_status("pending");
     fs::set_permissions(fixture.path(layout::STATUS), fs::Permissions::from_mode(0o664)).unwrap();
-    let read = fixture.directory.read_status().unwrap().fingerprint;
-    fixture.publish_over(read, "processing").unwrap();
+    fixture.publish_over(fixture.digest(), "processing").unwrap();
     let mode = fs::metadata(fixture.path(layout::STATUS)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o664);
 }
@@ -141,14 +148,19 @@ fn who_could_write_status_json_still_can() {
 fn a_queue_that_somebody_has_repaired_is_not_put_aside() {
     let fixture = fixture();
     fs::write(fixture.path(layout::STATUS), "{\"jobs\": [").unwrap();
-    let broken = fixture.directory.read_status().unwrap().fingerprint;
+    let broken = fixture.digest();
     fixture.write_status("done");
     let lock = fixture.directory.lock().unwrap();
     assert!(!fixture.directory.quarantine_status(&lock, broken, "request/aside").unwrap());
+    assert!(!fixture.directory.quarantine_status(&lock, fixture.digest(), "request/aside").unwrap(), "it is whole");
     assert!(fixture.state().unwrap().is_done());
-    let whole = fixture.directory.status_fingerprint().unwrap();
-    assert!(fixture.directory.quarantine_status(&lock, whole, "request/aside").unwrap());
-    assert_eq!(fixture.state(), None);
+
+    for name in ["aside", "aside.2"] {
+        fs::write(fixture.path(layout::STATUS), "{\"jobs\": [").unwrap();
+        assert!(fixture.directory.quarantine_status(&lock, broken, "request/aside").unwrap());
+        assert_eq!(fixture.state(), None);
+        assert!(fixture.path("request").join(name).exists(), "nothing that was put aside before is lost");
+    }
 }
 
 #[test]
@@ -222,6 +234,7 @@ fn a_trial_leaves_nothing_behind() {
     let trial = DirectoryTrial::of(root.path()).unwrap();
     let try_all = || {
         trial.write().unwrap();
+        trial.lock().unwrap();
         assert!(trial.can_exchange().unwrap());
         assert_eq!(trial.strangers().unwrap(), []);
         assert!(!trial.has_agent().unwrap());
@@ -229,6 +242,7 @@ fn a_trial_leaves_nothing_behind() {
     try_all();
     assert_eq!(names(root.path()), Vec::<PathBuf>::new());
     assert_eq!(trial.missing_folders(), layout::FOLDERS);
+    assert!(!trial.file_system().unwrap().name.is_empty());
 
     let directory = SharedDir::open(root.path()).unwrap();
     let before = names(root.path());
@@ -269,12 +283,15 @@ fn a_prune_takes_what_is_old_and_the_protocols_own() {
     let young = "request/01a20104-8b16-7583-b26c-53bc4b7c12a4.json";
     let (old_copy, new_copy) = ("request/status.json.corrupt-old", "request/status.json.corrupt-new");
     let kept = [young, new_copy, layout::STATUS, "request/notes.json", "response/x.json"];
-    for name in kept.iter().copied().chain([&*staged, &layout::request(id()), &layout::response(id()), old_copy]) {
+    let running = format!("{}.part", layout::running(id()));
+    for name in
+        kept.iter().copied().chain([&*staged, &layout::request(id()), &layout::response(id()), &running, old_copy])
+    {
         fs::write(fixture.path(name), "{}").unwrap();
     }
     let week_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(7 * 24 + 1);
     fs::File::open(fixture.path(old_copy)).unwrap().set_modified(week_ago).unwrap();
     let now = id().expiry_date().max(std::time::SystemTime::now().into());
-    assert_eq!(fixture.directory.prune(now).unwrap(), 4);
+    assert_eq!(fixture.directory.prune(now).unwrap(), 5);
     assert!(kept.iter().all(|name| fixture.path(name).exists()));
 }

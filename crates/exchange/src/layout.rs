@@ -8,12 +8,21 @@ pub const REQUEST_DIR: &str = "request";
 pub const RESPONSE_DIR: &str = "response";
 /// The queue.
 pub const STATUS: &str = "request/status.json";
-/// Where a new queue is made ready before it takes the queue's place.
+/// Where version 0.1.0 made a new queue ready. Still used where a file cannot be moved out of [`DISPLACED_DIR`].
 pub const STATUS_STAGED: &str = "request/.status.json.staged";
-/// Where queues linger that were displaced by newer ones: a script that had one open may still write to it.
+/// Where a new queue is made ready, and where the one that it displaces lingers: a script that had that one open may
+/// still write to it.
 pub const DISPLACED_DIR: &str = "request/.displaced";
+/// Where a program writes its response before the worker gives it its name.
+pub const RUNNING_DIR: &str = "response/.running";
+/// How far the agent has seen jobs go, an entry a line.
+pub const JOURNAL: &str = "request/.journal";
+/// Where a shorter journal is made ready before it takes the journal's place.
+pub const JOURNAL_STAGED: &str = "request/.journal.staged";
 /// All folders, each after the one that it is in.
-pub const FOLDERS: [&str; 3] = [REQUEST_DIR, DISPLACED_DIR, RESPONSE_DIR];
+pub const FOLDERS: [&str; 4] = [REQUEST_DIR, DISPLACED_DIR, RESPONSE_DIR, RUNNING_DIR];
+/// The folders in which a change is news for the agent.
+pub const WATCHED: [&str; 3] = [REQUEST_DIR, DISPLACED_DIR, RESPONSE_DIR];
 /// A file, in any folder, by which it is tried whether files can be written there.
 pub const TRIAL: &str = ".trial";
 /// The other file, where it takes two.
@@ -49,14 +58,36 @@ pub fn status_corrupt(time: &str) -> String {
     format!("{STATUS}.corrupt-{time}")
 }
 
-/// The place of a displaced queue. An inode's number is no other file's as long as the file is there.
-pub fn displaced(inode: u64) -> String {
-    format!("{DISPLACED_DIR}/{inode}.json")
+/// Where the program of a job writes its response, until the worker gives it its name.
+pub fn running(id: JobId) -> String {
+    format!("{RUNNING_DIR}/{id}.json")
 }
 
-/// The inode's number in a name in [`DISPLACED_DIR`].
-pub fn displaced_inode(file_name: &str) -> Option<u64> {
-    file_name.strip_suffix(".json")?.parse().ok()
+/// The place of a displaced queue as version 0.1.0 called it.
+pub fn displaced(number: u64) -> String {
+    format!("{DISPLACED_DIR}/{number}.json")
+}
+
+/// The place where a queue is staged whose content has a digest that begins so; after the exchange, the place of the
+/// one that it has displaced.
+pub fn displaced_by(number: u64, digest_start: &str) -> String {
+    format!("{DISPLACED_DIR}/{number}.{digest_start}.json")
+}
+
+/// The number in a name in [`DISPLACED_DIR`], and with what the digest of the queue begins that was staged there.
+pub fn displaced_number(file_name: &str) -> Option<(u64, Option<&str>)> {
+    let name = file_name.strip_suffix(".json")?;
+    let (number, digest_start) = match name.split_once('.') {
+        Some((number, digest_start)) => (number, Some(digest_start)),
+        None => (name, None),
+    };
+    Some((number.parse().ok()?, digest_start))
+}
+
+/// The job to which a file in [`RUNNING_DIR`] belongs: its name begins with the job's id.
+pub fn job_of_running(file_name: &str) -> Option<JobId> {
+    const ID_LENGTH: usize = 36;
+    file_name.get(..ID_LENGTH)?.parse().ok()
 }
 
 /// The job whose request or response file is called this.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bcrlapi_directory::{DirectoryError, DirectoryTrial, Stranger};
+use bcrlapi_directory::{DirectoryError, DirectoryTrial, FileSystem, Stranger};
 
 use super::Finding;
 
@@ -14,7 +14,7 @@ const NOT_TRIED: &str = "not tried: mend the directory first";
 pub(super) fn check(shared: &Path) -> [Finding; 3] {
     let tried = DirectoryTrial::of(shared).and_then(|trial| trial.write().map(|()| trial));
     match tried {
-        Ok(trial) => [directory(shared, &trial), lock(trial.has_agent()), exchange(trial.can_exchange())],
+        Ok(trial) => [directory(shared, &trial), lock(&trial), exchange(trial.can_exchange())],
         Err(error) => {
             let mend = "make it or mount it, let the agent's user write there, or name another with --shared";
             let failed = Finding::fail(DIRECTORY, format!("{error}; {mend}"));
@@ -44,14 +44,25 @@ fn of_another(Stranger { path, owner, own }: &Stranger) -> String {
     )
 }
 
-fn lock(has_agent: Result<bool, DirectoryError>) -> Finding {
-    match has_agent {
-        Ok(false) => Finding::ok(LOCK, "no agent serves the directory now"),
-        Ok(true) => {
+fn lock(trial: &DirectoryTrial) -> Finding {
+    let tried = trial.lock().and_then(|()| Ok((trial.has_agent()?, trial.file_system()?)));
+    match tried {
+        Ok((true, _)) => {
             Finding::warn(LOCK, "an agent serves the directory now; a second one will be refused: stop it first")
         }
+        Ok((false, file_system)) if file_system.is_network_or_fuse => Finding::warn(LOCK, lock_of_others(&file_system)),
+        Ok((false, _)) => Finding::ok(LOCK, "no agent serves the directory now"),
         Err(error) => Finding::fail(LOCK, format!("{error}; the file system must have flock")),
     }
+}
+
+/// One computer cannot try whether a lock reaches another one.
+fn lock_of_others(file_system: &FileSystem) -> String {
+    format!(
+        "this is {}: a lock (flock) may not reach other hosts, or other mounts of the same files, and a program may then \
+         run twice; run agent, worker and scripts on one mount of one host, or use NFS 4 mounted without local_lock",
+        file_system.name
+    )
 }
 
 fn exchange(can_exchange: Result<bool, DirectoryError>) -> Finding {
