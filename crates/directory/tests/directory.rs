@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 
-use bcrlapi_directory::{Digest, DirectoryError, DirectoryTrial, ListedResponse, Published, SharedDir, StatusWatch};
+use bcrlapi_directory::{Digest, DirectoryError, DirectoryTrial, Published, SharedDir};
 use bcrlapi_domain::{JobId, State};
 use bcrlapi_exchange::{Queue, layout};
 use tempfile::TempDir;
@@ -258,10 +258,10 @@ fn a_trial_leaves_nothing_behind() {
 fn a_trial_names_what_is_in_the_way() {
     let fixture = fixture();
     let trial = DirectoryTrial::of(fixture.root.path()).unwrap();
-    fs::remove_dir(fixture.path(layout::RESPONSE_DIR)).unwrap();
+    fs::remove_dir_all(fixture.path(layout::RESPONSE_DIR)).unwrap();
     fs::write(fixture.path(layout::RESPONSE_DIR), "").unwrap();
     let error = trial.write().unwrap_err().to_string();
-    assert!(error.contains("/response/.trial") && error.contains("Not a directory"), "{error}");
+    assert!(error.contains("/response is not a folder"), "{error}");
     assert!(DirectoryTrial::of(&fixture.path("not mounted")).is_err());
     assert!(DirectoryTrial::of(&fixture.path(layout::RESPONSE_DIR)).is_err(), "a file");
 }
