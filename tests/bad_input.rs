@@ -55,6 +55,15 @@ async fn a_body_that_is_not_json_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_and_utf16_are_named() {
+    let system = System::start().await;
+    for (body, words) in [(b"\xef\xbb\xbf{}".as_slice(), "a byte order mark"), (b"\xff\xfe{\x00}\x00", "UTF-16")] {
+        let problem = submit(&system, body).send().await.assert_problem(400, "invalid-json");
+        assert!(problem.detail.contains(words), "{}", problem.detail);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn json_that_is_odd_but_json_reaches_the_program_unchanged() {
     let system = System::start().await;
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));

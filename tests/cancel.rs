@@ -95,7 +95,7 @@ async fn a_program_that_was_quicker_runs_to_its_end() {
     cancel(&system, id).await.assert_problem(409, "not-cancelable");
     assert_eq!(job(&system, id).await, running);
 
-    let done = store.succeed(id, &nothing(), now()).await.unwrap();
+    let done = store.succeed(id, &nothing(), None, now()).await.unwrap();
     cancel(&system, id).await.assert_problem(409, "already-done");
     assert_eq!(store.record_canceled(id, now()).await.unwrap(), done, "a done job stays as it is");
     assert_eq!(Some(job(&system, id).await), done);
@@ -168,7 +168,7 @@ async fn a_cancel_that_meets_a_program_ends_with_a_job_that_is_told_rightly() {
         let lab = async move {
             store.report(id, None, None, now()).await.unwrap();
             store.record_canceled(id, now()).await.unwrap();
-            store.succeed(id, &nothing(), now()).await.unwrap()
+            store.succeed(id, &nothing(), None, now()).await.unwrap()
         };
         race(&system, id, number, lab)
     });

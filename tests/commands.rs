@@ -374,7 +374,7 @@ async fn the_worker_ends_its_program_when_asked_twice() {
     let job = system.submit("mock", &json!({"gate": "never"})).await;
     until("the program to run", async || system.runs().first().copied()).await.unwrap();
     worker.ask_to_stop();
-    let stops = async || worker.log().contains("finishing what runs").then_some(());
+    let stops = async || worker.log().contains("stopping: waiting for 1 running job").then_some(());
     until("the worker to hear it", stops).await.unwrap();
     assert_eq!(worker.terminate().code(), Some(0));
     let done = system.reached(job.uuid, Status::Done).await;

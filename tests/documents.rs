@@ -4,13 +4,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use bcrlapi_api::{ProblemKind, Route};
-use bcrlapi_domain::Status;
 use bcrlapi_exchange::Queue;
-use bcrlapi_local::until;
-use bcrlapi_tests::System;
 use serde_json::{Value, json};
 
 pub(crate) const OPERATIONS: &str = include_str!("../docs/operations.md");
@@ -22,67 +18,6 @@ const HTTP_API: &str = include_str!("../docs/http-api.md");
 pub(crate) fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     let opening = format!("```{language}\n");
     document.split(&opening).skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect()
-}
-
-/// A program that fails and says why as badly as it can: with quotes, lines and bytes that are no text; or not at all.
-const BAD_PROGRAM: &str = r#"
-import json, sys
-if json.load(open(sys.argv[1], encoding="utf-8"))["input"]["says_why"]:
-    sys.stderr.buffer.write(b'a "quoted" \\1 & $reason\n/ \xff\nof two lines\n')
-sys.exit(3)
-"#;
-
-/// Runs the document's script once for each of two jobs, one of which fails; then for two more that fail badly.
-async fn takes_its_turns(language: &str, interpreter: &str) {
-    let system = System::start().await;
-    let _agent = system.start_agent();
-    let [script] = blocks(SHARED_DIRECTORY, language)[..] else { panic!("the document has one {language} script") };
-    let script = script.replace("/shared/bcrlapi", &system.shared("").display().to_string());
-    fs::write(system.path("bad.py"), BAD_PROGRAM).unwrap();
-    fs::write(system.path("turn"), script.replace("main.py", "record.py")).unwrap();
-    fs::write(system.path("bad-turn"), script.replace("main.py", "bad.py")).unwrap();
-    // As from the crontab that the document shows.
-    let run = |script: &str| {
-        let run = Command::new(interpreter).arg(script).current_dir(system.path("")).output().unwrap();
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    };
-    let turn = || run("turn");
-    until("the queue", async || system.queue()).await.unwrap();
-    turn();
-    assert!(system.runs().is_empty(), "where nothing waits, nothing is done");
-
-    let good = system.submit("mock", &json!({"payload": "by the book"})).await;
-    let bad = system.submit("mock", &json!({"fail_rate": 1})).await;
-    until("both entries", async || system.queue().filter(|queue| queue.entries().len() == 2)).await.unwrap();
-    turn();
-    turn();
-    assert_eq!(system.runs(), [good.uuid, bad.uuid], "the first from the top first");
-    assert!(system.reached(good.uuid, Status::Done).await.has_succeeded());
-    let result: Value = serde_json::from_slice(&system.result(good.uuid).await).unwrap();
-    assert_eq!(result["payload"], "by the book");
-    let bad = system.reached(bad.uuid, Status::Done).await;
-    assert_eq!(bad.outcome.as_deref(), Some("failed"));
-    assert!(bad.error.unwrap().contains("the mock failed, as it was asked to"));
-
-    for (says_why, reasons) in [(true, ["quoted", "of two lines"]), (false, ["exit code 3"; 2])] {
-        let job = system.submit("mock", &json!({"says_why": says_why})).await;
-        system.entry(job.uuid).await;
-        run("bad-turn");
-        let job = system.reached(job.uuid, Status::Done).await;
-        let error = job.error.unwrap();
-        assert_eq!(job.outcome.as_deref(), Some("failed"));
-        assert!(reasons.into_iter().all(|reason| error.contains(reason)), "{error}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_python_of_the_shared_directory_serves_the_queue() {
-    takes_its_turns("python", "python3").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_shell_of_the_shared_directory_serves_the_queue() {
-    takes_its_turns("sh", "sh").await;
 }
 
 #[test]

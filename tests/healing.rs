@@ -18,7 +18,7 @@ use crate::lab::{assert_all_ran_once, submit_many};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_or_lost_queue_is_rebuilt() {
     let system = System::start().await;
-    let _agent = system.start_agent();
+    let agent = system.start_agent();
     let jobs = submit_many(&system, 2, 0.0).await;
     let whole = async || system.queue().filter(|queue| queue.entries().len() == jobs.len());
     until("both entries", whole).await.unwrap();
@@ -32,12 +32,17 @@ async fn a_broken_or_lost_queue_is_rebuilt() {
     let kept = names.iter().find(|name| name.starts_with("status.json.corrupt-")).expect("the broken file is kept");
     assert_eq!(fs::read_to_string(system.shared(layout::REQUEST_DIR).join(kept)).unwrap(), "{\"jobs\": [ oh no");
 
-    // More than anybody reads, and it takes no room.
+    // More than anybody reads, and it takes no room: it may be a good queue, and is left for people.
+    let size_bytes = fs::metadata(system.shared(layout::STATUS)).unwrap().len();
     let status = fs::OpenOptions::new().write(true).open(system.shared(layout::STATUS)).unwrap();
     status.set_len(Queue::MAX_BYTES + 1).unwrap();
-    let is_aside = async || fs::metadata(system.shared(layout::STATUS)).is_ok_and(|file| file.len() < Queue::MAX_BYTES);
-    until("the large file to be put aside", async || is_aside().await.then_some(())).await.unwrap();
+    until("the log to say so", async || agent.log().contains("are read").then_some(())).await.unwrap();
+    status.set_len(size_bytes).unwrap();
     until("both entries after all", whole).await.unwrap();
+    let aside = fs::read_dir(system.shared(layout::REQUEST_DIR))
+        .unwrap()
+        .filter(|file| file.as_ref().unwrap().file_name().to_str().is_some_and(layout::is_corrupt_status));
+    assert_eq!(aside.count(), 1);
 
     let _worker = system.start_worker();
     assert_all_ran_once(&system, &jobs).await;
@@ -186,13 +191,19 @@ async fn a_resync_brings_back_what_the_lab_has_lost() {
     let names = |id| [layout::request(id), layout::response(id)];
     let names: Vec<String> = jobs.iter().flat_map(|job| names(job.uuid)).chain([layout::request(open.uuid)]).collect();
     let read = || names.iter().map(|name| fs::read(system.shared(name)).ok()).collect::<Vec<_>>();
-    let (files, status) = (read(), fs::read(system.shared(layout::STATUS)).unwrap());
+    // Not which worker has had it: that is the lab's own, and lost with it.
+    let entries = || {
+        let queue = system.queue().unwrap();
+        queue.entries().iter().map(|entry| (entry.id(), entry.state())).collect::<Vec<_>>()
+    };
+    let (files, before) = (read(), entries());
     fs::remove_dir_all(system.shared("")).unwrap();
     fs::create_dir(system.shared("")).unwrap();
     let resync = system.command("bcrlapi-agent").arg("resync").output().unwrap();
     let said = String::from_utf8_lossy(&resync.stdout).into_owned();
     assert!(said.contains("brought back: 4 requests, 3 responses, 4 entries of status.json"), "{resync:?}");
-    assert_eq!((read(), fs::read(system.shared(layout::STATUS)).unwrap()), (files, status), "all as it was");
+    assert!(read() == files, "all files as they were");
+    assert_eq!(entries(), before, "all entries as they were");
     let again = system.command("bcrlapi-agent").arg("resync").output().unwrap();
     assert!(String::from_utf8_lossy(&again.stdout).contains("brought back: 0 requests, 0 responses, 0 entries"));
 

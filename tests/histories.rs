@@ -10,12 +10,12 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use bcrlapi_agent::{Agent, Look};
+use bcrlapi_agent::{Agent, Clock, Look};
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::SharedDir;
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
-use bcrlapi_exchange::{Settings, layout};
-use bcrlapi_tests::{System, seed, setting, sha256};
+use bcrlapi_exchange::{RESPONSE_GRACE, Settings, layout};
+use bcrlapi_tests::{System, assert_audit_is_clean, seed, setting, sha256};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
@@ -27,8 +27,13 @@ mod compare;
 
 const STEPS: usize = 40;
 const PARALLEL_HISTORIES: u64 = 2;
-const SETTINGS: Settings =
-    Settings { offset: FixedOffset::east_opt(9 * 3600).unwrap(), lost_after: Some(TimeDelta::hours(2)) };
+const SETTINGS: Settings = Settings {
+    offset: FixedOffset::east_opt(9 * 3600).unwrap(),
+    lost_after: Some(TimeDelta::hours(2)),
+    response_grace: RESPONSE_GRACE,
+};
+/// Both clocks are the history's.
+const CLOCK: Clock = Clock { local: now, cloud: |_| Some(now()) };
 
 thread_local! {
     /// How far the history's clock is ahead of the computer's.
@@ -164,6 +169,16 @@ impl History {
             self.settle();
             self.compare();
         }
+        self.audit();
+    }
+
+    /// What the reference model does not know, the rules of an audit do.
+    fn audit(&self) {
+        let (shared, lost_after) = (self.system.shared(""), SETTINGS.lost_after.unwrap());
+        // On this thread, whose clock it is.
+        let life = Builder::new_current_thread().enable_all().build().unwrap();
+        let store = life.block_on(self.system.stack().connect());
+        life.block_on(assert_audit_is_clean(&shared, &store, lost_after, CLOCK));
     }
 
     fn step(&mut self) {
@@ -320,7 +335,7 @@ impl History {
         // On this thread, whose clock it is.
         let life = Builder::new_current_thread().enable_all().build().unwrap();
         let store = life.block_on(self.system.stack().connect());
-        life.block_on(bcrlapi_agent::resync(&shared, SETTINGS, store, now)).unwrap();
+        life.block_on(bcrlapi_agent::resync(&shared, SETTINGS, store, CLOCK)).unwrap();
         self.stray.clear();
         self.make_entries_anew();
         for job in self.jobs.values_mut().filter(|job| job.state != State::Done(Outcome::Succeeded)) {
@@ -357,7 +372,7 @@ impl History {
         let life = self.life.get_or_insert_with(|| Builder::new_current_thread().enable_all().build().unwrap());
         let agent = self.agent.get_or_insert_with(|| {
             let store: JobStore = life.block_on(self.system.stack().connect());
-            Agent::new(store, SharedDir::open(&self.system.shared("")).unwrap(), SETTINGS, now).unwrap()
+            Agent::new(store, SharedDir::open(&self.system.shared("")).unwrap(), SETTINGS, CLOCK).unwrap()
         });
         (life, agent)
     }
@@ -381,13 +396,14 @@ impl History {
 
     /// Rounds until nothing is left to do.
     fn settle(&mut self) {
-        for _ in 0..3 {
+        for _ in 0..4 {
             let (life, agent) = self.life();
             life.block_on(async {
                 agent.round(Look::Everywhere).await.unwrap();
                 agent.finish_uploads().await;
             });
-            advance(TimeDelta::seconds(1));
+            // What a program says is told every 5 seconds; what must come within 10 has not come too late.
+            advance(TimeDelta::seconds(2));
         }
     }
 }

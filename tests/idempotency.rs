@@ -174,6 +174,6 @@ async fn a_full_queue_takes_no_new_job_and_still_knows_the_old_ones() {
         assert_eq!(full.header("retry-after"), "60");
     }
     assert_eq!(uuid(&keyed(&system, "first", "{}").send().await), first);
-    system.stack().store().fail(first, "so that there is room", Utc::now()).await.unwrap();
+    system.stack().store().fail(first, "so that there is room", None, Utc::now()).await.unwrap();
     uuid(&keyed(&system, "third", "{}").send().await);
 }

@@ -325,7 +325,8 @@ async fn a_job_that_stays_in_processing_is_lost_once_its_time_is_over() {
     let status = fs::read_to_string(system.shared(layout::STATUS)).unwrap();
     fs::write(system.shared(layout::STATUS), status.replace("pending", "processing")).unwrap();
     let lost = system.reached(job.uuid, Status::Done).await;
-    assert_eq!((lost.outcome.as_deref(), lost.error.is_some()), (Some("lost"), true));
+    let reason = "the program did not finish within the lab's time limit of 2s (--lost-after)";
+    assert_eq!((lost.outcome.as_deref(), lost.error.as_deref()), (Some("lost"), Some(reason)));
     let in_lab = async || system.queue()?.entry(job.uuid)?.state().filter(|state| state.is_done());
     until("the lab to be told", in_lab).await.unwrap();
 }

@@ -3,6 +3,7 @@
 
 mod api;
 mod architecture;
+mod audit;
 mod bad_input;
 mod cancel;
 mod check;
@@ -15,12 +16,15 @@ mod histories;
 mod hostile;
 mod idempotency;
 mod lab;
+mod lease;
 mod metrics;
 mod openapi;
 mod owners;
 mod reading;
 mod rounds;
 mod runbooks;
+mod scripts;
 mod signature;
 mod store;
 mod wire;
+mod worker;

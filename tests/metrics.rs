@@ -61,10 +61,14 @@ async fn a_job_passes_through_the_metrics() {
     let _worker = system.start_worker();
     let running = reaches(&url, "jobs{status=\"processing\"}", 1).await;
     assert_eq!((running["jobs{status=\"pending\"}"], running["oldest_pending_age_seconds"]), (0, 0));
+    assert_eq!(running["queue_entries"], 1);
+    assert!((50..1_000).contains(&running["queue_bytes"]), "{running:?}");
+    assert!((1_000_000..1_000_000_000).contains(&running["memory_bytes"]), "{running:?}");
+    reaches(&url, "oldest_processing_age_seconds", 1).await;
     fs::write(system.path("open"), "").unwrap();
     assert!(system.reached(job.uuid, Status::Done).await.has_succeeded());
     let done = reaches(&url, "jobs_finished_total{outcome=\"succeeded\"}", 1).await;
-    assert_eq!(done["jobs{status=\"processing\"}"], 0);
+    assert_eq!((done["jobs{status=\"processing\"}"], done["oldest_processing_age_seconds"]), (0, 0));
     let result = system.result(job.uuid).await;
     assert_eq!(usize::try_from(done["uploaded_bytes_total"]), Ok(result.len()));
     assert!(done.keys().all(|name| !name.contains(&job.uuid.to_string())), "no job is named");

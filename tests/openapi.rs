@@ -393,7 +393,7 @@ async fn every_answer_of_the_document_is_given() {
     store.report(waiting, Some(40), Some("day 12 of 30"), now).await.unwrap();
     let (canceled, failed, lost) = (notes.job().await, notes.job().await, notes.job().await);
     notes.ask(Route::Cancel, &canceled.to_string()).await;
-    store.fail(failed, "bad input: capacity_ah must be greater than 0", now).await.unwrap();
+    store.fail(failed, "bad input: capacity_ah must be greater than 0", None, now).await.unwrap();
     store.lose(lost, "the program did not finish within the lab's time limit", now).await.unwrap();
     let (small, large) = (notes.job().await, notes.job().await);
     system.finish(small, r#"{"soc_percent": 64.9}"#).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bcrlapi_api::{JobList, LabPresence, LabState, ResultLink, Route, content_digest, routes};
-use bcrlapi_cloud::{Heartbeat, JobFilter, JobStore, LocalEndpoints};
+use bcrlapi_cloud::{Beat, Heartbeat, JobFilter, JobStore, LocalEndpoints};
 use bcrlapi_common::Deployment;
 use bcrlapi_domain::{Job, JobId, Owner, OwnerScope, Status};
 use bcrlapi_local::until;
@@ -123,13 +123,22 @@ async fn the_lab_is_online_while_it_says_so() {
     for (minutes, state) in [(4, LabPresence::Offline), (2, LabPresence::Online)] {
         let last_sync = Utc::now() - TimeDelta::minutes(minutes);
         let agent_version = "1".to_owned();
-        let heartbeat = Heartbeat { last_sync, agent_version, pending: 2, processing: 1, waiting_since: None };
-        system.stack().store().record_heartbeat(&heartbeat).await.unwrap();
+        let heartbeat = Heartbeat {
+            last_sync,
+            agent_version,
+            pending: 2,
+            processing: 1,
+            waiting_since: None,
+            processing_since: None,
+            holder: None,
+        };
+        assert_eq!(system.stack().store().record_heartbeat(&heartbeat).await.unwrap(), Beat::Recorded);
         let seen = lab().await;
         assert_eq!((seen.state, seen.pending, seen.processing), (state, 2, 1));
         assert_eq!(seen.last_sync.unwrap().timestamp_millis(), last_sync.timestamp_millis());
     }
-    let started = Utc::now();
+    // The agent writes the cloud's date, which is whole seconds.
+    let started = Utc::now() - TimeDelta::seconds(2);
     let _agent = system.start_agent();
     let online = until("the agent's word", async || Some(lab().await).filter(|lab| lab.last_sync > Some(started)));
     assert_eq!(online.await.unwrap().state, LabPresence::Online);

@@ -9,11 +9,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bcrlapi_agent::{Clock, LOST_AFTER};
 use bcrlapi_api::routes;
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, State, Status};
 use bcrlapi_exchange::promise::{ALWAYS, AT_REST_WITH_TURNS, FROM_STEP_TO_STEP, Facts, WITH_TURNS, broken};
 use bcrlapi_exchange::{Entry, Queue, layout};
-use bcrlapi_tests::{Cut, DYNAMODB_URL, Process, S3_URL, System, cuttable_proxy, payload, seed, setting, sha256};
+use bcrlapi_tests::{
+    Cut, DYNAMODB_URL, Process, S3_URL, System, assert_audit_is_clean, cuttable_proxy, payload, seed, setting, sha256,
+};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use fastrand::Rng;
 use futures::{StreamExt, stream};
@@ -23,8 +26,6 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 use uuid::{NoContext, Timestamp, Uuid};
-
-use crate::documents::{SHARED_DIRECTORY, blocks};
 
 const JOBS: usize = 20;
 /// The most kills and cuts of a round; it ends when its jobs are done.
@@ -56,11 +57,11 @@ open(response_file, "w", encoding="utf-8").write(answer)
 /// Who serves the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cast {
-    /// Two plain cron scripts that overlap, and a worker.
+    /// Two scripts without a lock that overlap, and a worker.
     Overlapping,
-    /// One plain cron script.
+    /// One script without a lock.
     OneScript,
-    /// Two workers, and the script of `docs/shared-directory.md`, which takes the lock.
+    /// Two workers, and the script of the examples, which takes the lock.
     WithTheLock,
 }
 
@@ -114,11 +115,8 @@ impl Arena {
         let app = system.path("app");
         fs::create_dir(&app).unwrap();
         fs::write(app.join("main.py"), PROGRAM).unwrap();
+        fs::write(app.join("naive.py"), include_str!("rounds/naive.py")).unwrap();
         fs::write(app.join("cron.py"), include_str!("../examples/app-server/cron.py")).unwrap();
-        let [locking] = blocks(SHARED_DIRECTORY, "python")[..] else { panic!("the document has one Python script") };
-        let shared = system.shared("").display().to_string();
-        let locking = locking.replace("/shared/bcrlapi", &shared).replace("main.py", "app/main.py");
-        fs::write(app.join("locking.py"), locking).unwrap();
         let history = write_history(&system, history).await;
         let (to_dynamodb, cut_dynamodb) = cuttable_proxy(&system.environment(DYNAMODB_URL)).await;
         let (to_s3, cut_s3) = cuttable_proxy(&system.environment(S3_URL)).await;
@@ -151,9 +149,9 @@ impl Arena {
             Process::start(worker.args(["--", "python3", "app/main.py"]), &self.system.path(""))
         };
         match self.cast {
-            Cast::Overlapping => vec![script("cron.py"), script("cron.py"), worker()],
-            Cast::OneScript => vec![script("cron.py")],
-            Cast::WithTheLock => vec![script("locking.py"), worker(), worker()],
+            Cast::Overlapping => vec![script("naive.py"), script("naive.py"), worker()],
+            Cast::OneScript => vec![script("naive.py")],
+            Cast::WithTheLock => vec![script("cron.py"), worker(), worker()],
         }
     }
 
@@ -202,6 +200,8 @@ impl Arena {
             assert!(started.elapsed() < PATIENCE, "round {number} does not come to rest: {trouble}");
             sleep(LOOK_PAUSE).await;
         }
+        let (shared, store) = (self.system.shared(""), self.system.stack().store());
+        assert_audit_is_clean(&shared, store, LOST_AFTER, Clock::SYSTEM).await;
         let (runs, canceled) = watch.assert_results(&answers).await;
         let (cast, asked, took) = (self.cast, answers.len(), started.elapsed().as_secs_f64());
         eprintln!(
@@ -392,7 +392,7 @@ async fn write_history(system: &System, jobs: u64) -> Vec<JobId> {
         let request = system.shared(&layout::request(job.id));
         async move {
             store.submit(&job, "{}".into()).await.unwrap();
-            store.fail(job.id, "long ago", Utc::now()).await.unwrap();
+            store.fail(job.id, "long ago", None, Utc::now()).await.unwrap();
             fs::write(request, "{}").unwrap();
         }
     };

@@ -4,20 +4,30 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use bcrlapi_domain::{JobId, Status};
+use bcrlapi_exchange::layout;
+use bcrlapi_local::until;
+use bcrlapi_tests::{Process, System};
+use serde_json::json;
 use serde_norway::Value;
 
-use crate::documents::{OPERATIONS, slug};
+use crate::documents::{OPERATIONS, blocks, slug};
 
 const ALERTS: &str = include_str!("../infra/grafana/alerts.yaml");
 const DASHBOARD: &str = include_str!("../infra/grafana/dashboard.json");
 const TEMPLATE: &str = include_str!("../template.yaml");
 
-/// Prometheus's rules.
-fn alerts() -> Vec<Value> {
+/// Prometheus's rules: those that alert, and those that only record.
+fn rules() -> Vec<Value> {
     let rules: Value = serde_norway::from_str(ALERTS).unwrap();
     let groups = rules["groups"].as_sequence().unwrap().iter();
     groups.flat_map(|group| group["rules"].as_sequence().unwrap().clone()).collect()
+}
+
+fn alerts() -> Vec<Value> {
+    rules().into_iter().filter(|rule| !rule["alert"].is_null()).collect()
 }
 
 /// The alarms of `CloudWatch`, as the template calls them.
@@ -104,6 +114,132 @@ fn what_is_asked_for_is_what_the_agent_serves_and_the_document_explains() {
     let explained = OPERATIONS.lines().filter(|line| line.starts_with("| `bcrlapi_agent_"));
     let explained: BTreeSet<_> = explained.flat_map(metrics).map(str::to_owned).collect();
     assert_eq!(explained, served);
+}
+
+#[test]
+fn what_the_rules_record_the_document_explains() {
+    let recorded: Vec<_> = rules().iter().filter_map(|rule| rule["record"].as_str().map(str::to_owned)).collect();
+    assert_eq!(recorded.len(), 2);
+
+    for name in recorded {
+        assert!(OPERATIONS.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+/// The uuid that stands for any job's in the runbooks.
+const SOME_UUID: &str = "01a2017b-7dfb-7c3a-9f21-5b7d0e4a6c18";
+
+/// Whoever follows a runbook, in a lab of the test's own.
+struct Operator<'a> {
+    system: &'a System,
+    /// The agent's log is the journal.
+    agent: &'a Process,
+}
+
+impl Operator<'_> {
+    /// Does what stands in one of the blocks of shell of a runbook, about this job, and says what was printed.
+    fn follow(&self, runbook: &str, block: usize, id: JobId) -> String {
+        // There is no systemd here.
+        const AROUND: &str = "journalctl() { cat journal; }\nsystemctl() { echo \"systemctl $*\"; }\ntimedatectl() { echo NTP; }\nset -o nounset\n";
+        let (_, text) = runbooks().into_iter().find(|(name, _)| *name == runbook).unwrap();
+        let replaced = [
+            ("/shared/bcrlapi", self.system.shared("")),
+            ("/opt/lab/main.py", self.system.path("programs/app-server/main.py")),
+            ("/tmp/response.json", self.system.path("response.json")),
+        ];
+        let mut script =
+            format!("{AROUND}uuid={id}\n{}\n", blocks(text, "sh")[block].replace(SOME_UUID, &id.to_string()));
+        for (from, to) in replaced {
+            script = script.replace(from, to.to_str().unwrap());
+        }
+        if let Some(url) = metrics_url(self.agent) {
+            script = script.replace("http://127.0.0.1:9464/metrics", &url);
+        }
+
+        fs::write(self.system.path("journal"), self.agent.log()).unwrap();
+        fs::write(self.system.path("runbook.sh"), script).unwrap();
+        let mut bash = Command::new("bash");
+        bash.arg("runbook.sh").current_dir(self.system.path("")).env("no_proxy", "*");
+        let ran = bash.output().unwrap();
+        let words = [ran.stdout, ran.stderr].map(|words| String::from_utf8(words).unwrap());
+        assert!(!words[1].contains("command not found") && !words[1].contains("syntax error"), "{words:?}");
+        words.concat()
+    }
+}
+
+fn metrics_url(agent: &Process) -> Option<String> {
+    let log = agent.log();
+    let (_, address) = log.lines().find(|line| line.contains("serving metrics"))?.split_once("address=")?;
+    Some(format!("http://{address}/metrics"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_stays_in_processing_is_found_and_ended() {
+    let system = System::start().await;
+    let agent = system.start_agent();
+    let operator = Operator { system: &system, agent: &agent };
+    let hangs = system.submit("mock", &json!({"gate": "never"})).await.uuid;
+    let worker = system.start_worker();
+    system.reached(hangs, Status::Processing).await;
+
+    let found = operator.follow("BcrlapiProcessingAge", 0, hangs);
+    let [entry, journal, program] = ["\"uuid\"", "processing uuid=", "record.py"]
+        .map(|word| found.lines().find(|line| line.contains(word) && line.contains(&hangs.to_string())));
+    assert!(entry.is_some() && journal.is_some(), "{found}");
+    let pid = program.unwrap_or_else(|| panic!("{found}")).split(' ').next().unwrap();
+    assert!(Command::new("kill").arg(pid).status().unwrap().success());
+    let ended = system.reached(hangs, Status::Done).await;
+    assert_eq!(ended.outcome.as_deref(), Some("failed"));
+    drop(worker);
+
+    let orphan = system.submit("mock", &json!({})).await.uuid;
+    system.entry(orphan).await;
+    let status = fs::read_to_string(system.shared(layout::STATUS)).unwrap();
+    fs::write(system.shared(layout::STATUS), status.replace("pending", "processing")).unwrap();
+    system.reached(orphan, Status::Processing).await;
+    operator.follow("BcrlapiProcessingAge", 1, orphan);
+    let ended = system.reached(orphan, Status::Done).await;
+    let reason = "the program failed and gave no reason";
+    assert_eq!((ended.outcome.as_deref(), ended.error.as_deref()), (Some("failed"), Some(reason)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_every_job_fails_the_runbook_shows_why() {
+    let system = System::start().await;
+    let agent = system.start_agent();
+    let operator = Operator { system: &system, agent: &agent };
+    let job = system.submit("mock", &json!({"fail_rate": 1})).await.uuid;
+    let _worker = system.start_worker();
+    system.reached(job, Status::Done).await;
+
+    let reason = "the mock failed";
+    let seen = operator.follow("BcrlapiEveryJobFails", 0, job);
+    let lines = |word: &str| seen.lines().filter(|line| line.contains(word) && line.contains(reason)).count();
+    assert_eq!((lines(" failed uuid="), lines("\"uuid\"")), (1, 1), "the log and the queue say why: {seen}");
+    assert!(seen.contains("Filesystem"), "{seen}");
+
+    let by_hand = operator.follow("BcrlapiEveryJobFails", 1, job);
+    assert!(by_hand.contains(reason) && by_hand.contains("exit code 1"), "{by_hand}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_memory_and_what_the_clock_says_is_shown() {
+    let system = System::start().await;
+    let agent = system.start_agent_with(&[("BCRLAPI_METRICS", "127.0.0.1:0")]);
+    until("the metrics to be served", async || metrics_url(&agent)).await.unwrap();
+    let job = system.submit("mock", &json!({})).await.uuid;
+    system.entry(job).await;
+
+    let operator = Operator { system: &system, agent: &agent };
+    let seen = operator.follow("BcrlapiMemoryHigh", 0, job);
+    for name in ["memory_bytes", "memory_limit_bytes", "queue_entries", "queue_bytes", "displaced_queues"] {
+        assert!(seen.lines().any(|line| line.starts_with(&format!("bcrlapi_agent_{name} "))), "{name} in {seen}");
+    }
+    assert!(seen.contains("MemoryMax") && seen.contains("status.json"), "{seen}");
+
+    let clock = operator.follow("BcrlapiClockWrong", 0, job);
+    assert!(clock.lines().any(|line| line.starts_with("bcrlapi_agent_clock_ahead_seconds ")), "{clock}");
+    assert!(clock.contains("UTC") && clock.contains("NTP"), "{clock}");
 }
 
 #[test]

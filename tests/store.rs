@@ -1,6 +1,6 @@
 //! The conditions on which everything else rests: what a row lets happen to it.
 
-use bcrlapi_cloud::{JobStore, LocalEndpoints, StoreError};
+use bcrlapi_cloud::{JobStore, LastWords, LocalEndpoints, StoreError};
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
 use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, S3_URL, System, payload, sha256};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -65,7 +65,7 @@ async fn a_job_goes_from_the_inbox_to_the_taken_ones_and_leaves_them_when_it_is_
     assert_eq!(store.inbox(now()).await.unwrap(), [jobs[1].id]);
     assert_eq!(store.taken_jobs(now()).await.unwrap(), [jobs[0].id]);
 
-    store.succeed(jobs[0].id, &payload(BODY), now()).await.unwrap();
+    store.succeed(jobs[0].id, &payload(BODY), None, now()).await.unwrap();
     assert_eq!(store.taken_jobs(now()).await.unwrap(), []);
     assert_eq!(store.take(jobs[0].id).await.unwrap(), None, "a done job cannot be taken");
     assert_eq!(store.take(new_id()).await.unwrap(), None);
@@ -88,7 +88,7 @@ async fn many_jobs_in_one_call_come_to_what_each_would_alone() {
     }
     store.cancel(wanted_back, now()).await.unwrap();
     store.cancel(canceled, now()).await.unwrap();
-    store.succeed(done, &payload(BODY), now()).await.unwrap();
+    store.succeed(done, &payload(BODY), None, now()).await.unwrap();
 
     let ids: Vec<JobId> = jobs.iter().map(|job| job.id).chain([taken, wanted_back, done, new_id()]).collect();
     let together: Vec<Option<Job>> = store.take_all(&ids).await.into_iter().map(Result::unwrap).collect();
@@ -133,7 +133,7 @@ async fn many_rows_are_read_in_one_call_for_each_hundred() {
     let dynamodb = Faults::start(&system.environment(DYNAMODB_URL)).await;
     let store = behind(&system, &dynamodb).await;
     let mut jobs = Vec::new();
-    for _ in 0..JobStore::READ_MAX + 1 {
+    for _ in 0..=JobStore::READ_MAX {
         jobs.push(submitted(&system, new_id()).await);
     }
     let unknown = new_id();
@@ -209,11 +209,11 @@ async fn a_done_job_stays_as_it_is() {
     let store = system.stack().store();
     let job = submitted(&system, new_id()).await;
     store.take(job.id).await.unwrap();
-    let failed = store.fail(job.id, "the first word", now()).await.unwrap().unwrap();
+    let failed = store.fail(job.id, "the first word", None, now()).await.unwrap().unwrap();
     assert_eq!((failed.state, failed.error.as_deref()), (State::Done(Outcome::Failed), Some("the first word")));
     for later in [
-        store.fail(job.id, "another word", now()).await,
-        store.succeed(job.id, &payload(BODY), now()).await,
+        store.fail(job.id, "another word", None, now()).await,
+        store.succeed(job.id, &payload(BODY), None, now()).await,
         store.report(job.id, Some(50), Some("still here"), now()).await,
     ] {
         assert_eq!(later.unwrap(), Some(failed.clone()));
@@ -234,12 +234,35 @@ async fn a_report_keeps_what_it_does_not_mention() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_has_said_last_comes_with_its_end() {
+    let system = System::start().await;
+    let store = system.stack().store();
+    let [succeeds, fails] = [submitted(&system, new_id()).await.id, submitted(&system, new_id()).await.id];
+    for id in [succeeds, fails] {
+        store.report(id, Some(10), Some("warm"), now()).await.unwrap();
+    }
+
+    let last = Some(LastWords { progress: Some(90), message: Some("almost") });
+    let job = store.succeed(succeeds, &payload(BODY), last, now()).await.unwrap().unwrap();
+    assert_eq!(job.state, State::Done(Outcome::Succeeded));
+    assert_eq!((job.progress, job.message.as_deref()), (Some(90), Some("almost")));
+
+    let last = Some(LastWords { message: Some("stuck"), ..LastWords::default() });
+    let job = store.fail(fails, "no", last, now()).await.unwrap().unwrap();
+    assert_eq!((job.state, job.error.as_deref()), (State::Done(Outcome::Failed), Some("no")));
+    assert_eq!((job.progress, job.message.as_deref()), (Some(10), Some("stuck")), "what it did not say stays");
+
+    let later = Some(LastWords { progress: Some(100), message: Some("late") });
+    assert_eq!(store.fail(fails, "no", later, now()).await.unwrap(), Some(job), "a done job stays as it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_can_be_made_of_a_job_that_never_was() {
     let system = System::start().await;
     let store = system.stack().store();
     assert_eq!(store.report(new_id(), None, None, now()).await.unwrap(), None);
-    assert_eq!(store.fail(new_id(), "no", now()).await.unwrap(), None);
-    assert_eq!(store.succeed(new_id(), &payload(BODY), now()).await.unwrap(), None);
+    assert_eq!(store.fail(new_id(), "no", None, now()).await.unwrap(), None);
+    assert_eq!(store.succeed(new_id(), &payload(BODY), None, now()).await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

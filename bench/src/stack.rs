@@ -60,7 +60,7 @@ pub(crate) async fn finish(store: &JobStore, id: JobId, response: &Path) -> anyh
     store.report(id, None, None, Utc::now()).await?;
     let parts = [payload.sha256.clone()];
     store.put_response(id, &fs::File::open(response)?, &payload, &parts).await?;
-    let done = store.succeed(id, &payload, Utc::now()).await?;
+    let done = store.succeed(id, &payload, None, Utc::now()).await?;
     ensure!(done.is_some_and(|job| job.state.is_done()), "the job is done");
     Ok(())
 }

@@ -27,7 +27,7 @@ def main(request_file, response_file):
     response["padding"] = "x" * max(0, missing)
     staged = f"{response_file}.part"
     with open(staged, "w", encoding="utf-8") as file:
-        json.dump(response, file)
+        json.dump(response, file, allow_nan=False)
     os.replace(staged, response_file)
 
 

@@ -66,7 +66,7 @@ def main(request_file, response_file):
     # Write aside, then rename: nobody sees half a response.
     staged = f"{response_file}.part"
     with open(staged, "w", encoding="utf-8") as file:
-        json.dump(response, file)
+        json.dump(response, file, allow_nan=False)
     os.replace(staged, response_file)
 
 

@@ -305,7 +305,9 @@ class Everything(unittest.TestCase):
 
     def test_alarms_have_a_runbook_and_reach_somebody(self):
         alarms = self.stack.of_type("AWS::CloudWatch::Alarm")
-        self.assertEqual(alarms.keys(), {"FunctionErrors", "FunctionThrottles", "QueueAge", "LabSilent"})
+        self.assertEqual(
+            alarms.keys(), {"FunctionErrors", "FunctionThrottles", "QueueAge", "ProcessingAge", "LabSilent"}
+        )
         for name, alarm in alarms.items():
             with self.subTest(name):
                 self.assertEqual(alarm["AlarmName"], f"bcrlapi-{name}")

@@ -134,7 +134,7 @@ impl System {
         let payload = payload(response);
         let store = self.stack.store();
         store.put_response(id, &file, &payload, &[]).await.expect("it is uploaded");
-        store.succeed(id, &payload, Utc::now()).await.expect("it is recorded").expect("there is such a job");
+        store.succeed(id, &payload, None, Utc::now()).await.expect("it is recorded").expect("there is such a job");
     }
 
     /// Waits until Alice's job has got this far.
@@ -160,7 +160,7 @@ impl System {
 
     /// The queue as it is now.
     pub fn queue(&self) -> Option<Queue> {
-        Queue::parse(&fs::read(self.shared(layout::STATUS)).ok()?).ok()
+        Queue::parse(fs::read(self.shared(layout::STATUS)).ok()?).ok()
     }
 
     /// Waits until the job is in the queue.

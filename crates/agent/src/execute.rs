@@ -1,10 +1,10 @@
 //! Carrying out one action: what it does to the world, and what that teaches the view.
 
-use bcrlapi_cloud::{Heartbeat, StoreError};
+use bcrlapi_cloud::{LastWords, StoreError};
 use bcrlapi_directory::{Digest, DirectoryError, Published};
 use bcrlapi_domain::{Job, JobId};
-use bcrlapi_exchange::{Action, Due, Queue, QueueSeen, Workload, layout, render_request};
-use chrono::{DateTime, Utc};
+use bcrlapi_exchange::{Action, Due, Entry, Queue, QueueSeen, layout, render_request};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::task::spawn_blocking;
 use tokio_util::io::SyncIoBridge;
 
@@ -15,6 +15,8 @@ use crate::agent::Agent;
 pub(crate) enum Effect {
     /// The cloud says this of a job now.
     Learned(Job),
+    /// The cloud says this of a job now, after it was told what the job's program says.
+    Reported(Job),
     /// This lab does not have the job, or no longer.
     Forgotten(JobId),
     /// The cloud does not know the job, or its row is damaged.
@@ -22,11 +24,15 @@ pub(crate) enum Effect {
     /// The request file is there.
     Delivered(JobId),
     /// This queue is in place; or it is, but without an exchange.
-    Published { queue: Queue, digest: Digest, by_exchange: bool },
+    Published { queue: Queue, digest: Digest, by_exchange: bool, is_durable: bool },
     /// The response file is there again.
     Restored(JobId, DateTime<Utc>),
-    /// The displaced queue is gone; or it is not, as somebody has written to it since it was read.
-    Discarded { inode: u64, is_gone: bool },
+    /// The displaced queue is gone.
+    Discarded(u64),
+    /// What was seen is in the journal.
+    Journaled,
+    /// What was read is on the disk.
+    Synced,
     /// The directory has been freed of what had expired.
     Pruned(DateTime<Utc>),
     /// Somebody else has written status.json meanwhile, of which the next look will know.
@@ -43,6 +49,18 @@ impl Effect {
     /// What the cloud has answered about a job.
     pub(crate) fn learned(id: JobId, job: Option<Job>) -> Self {
         job.map_or(Self::Forgotten(id), Self::Learned)
+    }
+}
+
+/// What a program has said last, to be told with its end: what it said a moment before is told nowhere else.
+pub(crate) struct SaidLast {
+    progress: Option<u8>,
+    message: Option<String>,
+}
+
+impl SaidLast {
+    pub(crate) fn words(&self) -> LastWords<'_> {
+        LastWords { progress: self.progress, message: self.message.as_deref() }
     }
 }
 
@@ -78,32 +96,29 @@ impl Agent {
             Action::Ask(id) => asked(id, self.store.job(id).await),
             Action::Deliver(job) => self.deliver(job).await,
             Action::Publish(queue) => self.publish(queue).await,
-            Action::Discard { inode } => {
-                let directory = self.directory.clone();
-                let digest = self.displaced_read.get(&inode).and_then(|(_, digest)| *digest);
-                let is_gone = blocking(move || directory.discard_displaced(inode, digest)).await?;
-                Ok(Effect::Discarded { inode, is_gone })
-            }
+            Action::Discard { number } => self.discard(number).await,
             Action::Restore(job) => self.restore(job).await,
             Action::Prune => {
-                let (directory, now) = (self.directory.clone(), (self.clock)());
+                let (directory, now) = (self.directory.clone(), self.now());
                 let removed = blocking(move || directory.prune(now)).await?;
                 tracing::info!(removed, "removed the files of jobs whose week is over");
                 Ok(Effect::Pruned(now))
             }
             Action::Quarantine => self.quarantine().await,
             Action::Report { id, progress, message } => {
-                let job = self.store.report(id, progress, message.as_deref(), (self.clock)()).await?;
+                let job = self.store.report(id, progress, message.as_deref(), self.now()).await?;
                 log_start(id, progress);
-                Ok(Effect::learned(id, job))
+                Ok(job.map_or(Effect::Forgotten(id), Effect::Reported))
             }
             Action::Return { .. } => unreachable!("a response is uploaded beside the plan"),
             Action::Fail { id, error } => self.fail(id, &error).await,
             Action::Cancel(id) => self.cancel(id).await,
             Action::Lose(id) => self.lose(id).await,
             Action::Heartbeat(workload) => {
-                let now = (self.clock)();
-                self.store.record_heartbeat(&heartbeat(workload, now)).await?;
+                let now = self.now();
+                if let Some(lease) = &self.lease {
+                    lease.renew(&self.store, workload).await?;
+                }
                 Ok(Effect::HeartbeatRecorded(now))
             }
         }
@@ -113,7 +128,12 @@ impl Agent {
     pub(crate) fn apply(&mut self, effect: Effect) -> bool {
         match effect {
             Effect::Learned(job) => self.learn(job),
-            Effect::IsForeign(id) => drop(self.view.foreign.insert(id)),
+            Effect::Reported(job) => {
+                let id = job.id;
+                self.learn(job);
+                self.view.has_reported(id, self.now());
+            }
+            Effect::IsForeign(id) => self.view.has_no_row(id),
             Effect::Forgotten(id) => self.view.forget(id),
             Effect::Delivered(id) => {
                 self.metrics.has_delivered();
@@ -126,23 +146,23 @@ impl Agent {
                     known.see_response(Some(now), now);
                 }
             }
-            Effect::Published { queue, digest, by_exchange } => {
-                self.view.see_status(Ok(Some(queue)), (self.clock)());
-                self.view.settle_displaced();
+            Effect::Published { queue, digest, by_exchange, is_durable } => {
+                self.view.see_status(Ok(Some(queue)), self.now());
                 self.status_read = Some(digest);
-                self.watch.has_published(digest);
-                if !by_exchange && !std::mem::replace(&mut self.has_warned_of_rename, true) {
+                if is_durable {
+                    self.status_synced = Some(digest);
+                }
+                self.status_watch.has_published(digest);
+                if !by_exchange && !self.has_warned_of_rename {
+                    self.has_warned_of_rename = true;
                     tracing::warn!(
                         "this file system cannot exchange files: scripts that rewrite status.json must lock"
                     );
                 }
             }
-            Effect::Discarded { inode, is_gone } => {
-                self.displaced_read.remove(&inode);
-                if is_gone {
-                    self.view.displaced.remove(&inode);
-                }
-                return !is_gone;
+            Effect::Discarded(number) => {
+                self.view.displaced.remove(&number);
+                return false;
             }
             Effect::Pruned(now) => {
                 self.view.last_prune = Some(now);
@@ -152,7 +172,7 @@ impl Agent {
                 self.view.last_heartbeat = Some(now);
                 return false;
             }
-            Effect::Overtaken | Effect::NoResponseYet(_) => return false,
+            Effect::Overtaken | Effect::NoResponseYet(_) | Effect::Journaled | Effect::Synced => return false,
             Effect::Quarantined => {}
         }
         true
@@ -201,7 +221,15 @@ impl Agent {
         let (directory, body) = (self.directory.clone(), SyncIoBridge::new(Box::pin(body)));
         blocking(move || directory.write_response(id, body)).await?;
         tracing::info!(uuid = %id, bytes = expected.size_bytes, "restored the response");
-        Ok(Effect::Restored(id, (self.clock)()))
+        Ok(Effect::Restored(id, self.now()))
+    }
+
+    /// Removes a displaced queue, as long as it holds what was read of it.
+    async fn discard(&self, number: u64) -> Result<Effect, AgentError> {
+        let digest_read = self.displaced_read.get(&number).and_then(|(_, digest)| *digest);
+        let directory = self.directory.clone();
+        let is_gone = blocking(move || directory.discard_displaced(number, digest_read)).await?;
+        Ok(if is_gone { Effect::Discarded(number) } else { Effect::Overtaken })
     }
 
     async fn publish(&self, queue: Queue) -> Result<Effect, AgentError> {
@@ -211,55 +239,70 @@ impl Agent {
             let lock = directory.lock()?;
             directory.publish_status(&lock, read, &queue).map(|published| (published, queue))
         };
+
         let (published, queue) = blocking(publish).await?;
-        Ok(match published {
+        match published {
             Published::InPlace { digest, exchanged, trouble } => {
+                let is_durable = trouble.is_none();
                 if let Some(error) = trouble {
-                    tracing::warn!(%error, "status.json was replaced, and then something failed");
+                    tracing::warn!(%error, "status.json is in place, and then something failed");
                 }
-                // What was not there was not displaced.
-                Effect::Published { queue, digest, by_exchange: exchanged || read.is_none() }
+                Ok(Effect::Published { queue, digest, by_exchange: exchanged, is_durable })
             }
             Published::Overtaken => {
                 tracing::info!("status.json was written meanwhile; looking at it again");
-                Effect::Overtaken
+                Ok(Effect::Overtaken)
             }
-        })
+        }
     }
 
     async fn quarantine(&self) -> Result<Effect, AgentError> {
         let (directory, read) = (self.directory.clone(), self.status_read);
-        let kept = layout::status_corrupt(&(self.clock)().format("%Y%m%dT%H%M%SZ").to_string());
+        let kept = layout::status_corrupt(&self.now().format("%Y%m%dT%H%M%SZ").to_string());
         let name = kept.clone();
         if blocking(move || directory.quarantine_status(&directory.lock()?, read, &name)).await? {
             tracing::error!(kept, "status.json stayed broken: put it aside, and rebuilding it");
+            return Ok(Effect::Quarantined);
         }
-        Ok(Effect::Quarantined)
+        // Somebody has repaired it meanwhile, or it is only too large.
+        Ok(Effect::Overtaken)
     }
 
     async fn cancel(&self, id: JobId) -> Result<Effect, AgentError> {
-        let job = self.store.record_canceled(id, (self.clock)()).await?;
+        let job = self.store.record_canceled(id, self.now()).await?;
         tracing::info!(uuid = %id, "canceled");
         Ok(Effect::learned(id, job))
     }
 
     async fn lose(&self, id: JobId) -> Result<Effect, AgentError> {
-        let job = self.store.lose(id, "the program did not finish within the lab's time limit", (self.clock)()).await?;
-        tracing::warn!(uuid = %id, "given up as lost: it was processing for longer than --lost-after");
+        let error = lost(self.settings.lost_after);
+        let job = self.store.lose(id, &error, self.now()).await?;
+        tracing::warn!(uuid = %id, error, "given up as lost");
         Ok(Effect::learned(id, job))
     }
 
+    /// What the queue says that the job's program has said last.
+    pub(crate) fn said_last(&self, id: JobId) -> SaidLast {
+        let entry = match &self.view.status {
+            QueueSeen::Whole(queue) => queue.entry(id),
+            QueueSeen::Missing | QueueSeen::Broken { .. } => None,
+        };
+        SaidLast { progress: entry.and_then(Entry::progress), message: entry.and_then(Entry::message) }
+    }
+
     async fn fail(&self, id: JobId, error: &str) -> Result<Effect, AgentError> {
-        let job = self.store.fail(id, error, (self.clock)()).await?;
+        let said_last = self.said_last(id);
+        let job = self.store.fail(id, error, Some(said_last.words()), self.now()).await?;
         tracing::warn!(uuid = %id, error, "failed");
         Ok(Effect::learned(id, job))
     }
 }
 
-fn heartbeat(workload: Workload, now: DateTime<Utc>) -> Heartbeat {
-    let Workload { pending, processing, waiting_since } = workload;
-    let agent_version = env!("CARGO_PKG_VERSION").to_owned();
-    Heartbeat { last_sync: now, agent_version, pending, processing, waiting_since }
+/// Why a job was given up, for its caller: the lab's people know the limit by the name of its flag.
+fn lost(limit: Option<TimeDelta>) -> String {
+    let limit = limit.and_then(|limit| limit.to_std().ok()).unwrap_or_default();
+    let limit = humantime::format_duration(limit);
+    format!("the program did not finish within the lab's time limit of {limit} (--lost-after)")
 }
 
 /// Work on files, away from the threads that wait for the network.

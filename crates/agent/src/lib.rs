@@ -4,10 +4,14 @@
 //! and does. It may be killed at any instruction: whatever it knows is in the cloud or in the directory.
 
 mod agent;
+mod audit;
 mod backoff;
 mod check;
+mod clock;
 mod error;
 mod execute;
+mod journal;
+mod lease;
 mod measure;
 mod metrics;
 mod observe;
@@ -17,8 +21,11 @@ mod run;
 mod step;
 mod wake;
 
-pub use agent::{Agent, Clock, Look};
+pub use agent::{Agent, Look};
+pub use audit::Audit;
 pub use check::{Finding, Verdict, check};
+pub use clock::Clock;
 pub use error::AgentError;
+pub use lease::Lease;
 pub use resync::{Resynced, resync};
-pub use run::{Config, run};
+pub use run::{Config, LOST_AFTER, run};

@@ -1,5 +1,6 @@
 //! The `bcrlapi-agent` command.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -8,10 +9,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
-use bcrlapi_agent::{Config, Resynced, Verdict};
+use bcrlapi_agent::{Audit, Clock, Config, LOST_AFTER, Resynced, Verdict};
 use bcrlapi_cloud::JobStore;
-use bcrlapi_exchange::Settings;
-use chrono::{FixedOffset, TimeDelta, Utc};
+use bcrlapi_exchange::audit::Finding;
+use bcrlapi_exchange::{RESPONSE_GRACE, Settings};
+use chrono::{FixedOffset, TimeDelta};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +48,17 @@ enum Command {
     /// Try everything that the agent needs, change nothing, and say what is to be mended.
     #[command(after_help = CHECK_HELP)]
     Check(Place),
+    /// Hold rows and directory against what is promised, change nothing, and say what is wrong and what to do.
+    #[command(after_help = AUDIT_HELP)]
+    Audit {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        limits: Limits,
+        /// The time between the two looks, where there are two.
+        #[arg(long, default_value = "20s", value_name = "TIME", value_parser = humantime::parse_duration)]
+        pause: Duration,
+    },
 }
 
 const CHECK_HELP: &str = "\
@@ -63,6 +76,16 @@ Exits with 0, or with 1 if there is a FAIL. May be run beside an agent.
 
 Example:
   bcrlapi-agent check --shared /shared/bcrlapi --table bcrlapi --bucket bcrlapi-123456789012";
+
+const AUDIT_HELP: &str = "\
+Prints a line for each rule, beginning with ok, warn or FAIL, then the jobs or files that break it and what to do. What is
+wrong for a moment only is no finding: where something is, it looks again after --pause, and tells what stood in both looks.
+
+Exits with 0, or with 1 if there is a FAIL. May be run beside an agent, as the agent's user. It looks at every job of the
+week with the permissions of a resync, else at those that are open and at 50,000 of the queue.
+
+Example:
+  bcrlapi-agent audit --shared /shared/bcrlapi --table bcrlapi --bucket bcrlapi-123456789012";
 
 /// Where a lab is, and where its jobs are in the cloud.
 #[derive(Debug, clap::Args)]
@@ -93,19 +116,53 @@ struct Pace {
     /// The pause between two looks for new jobs.
     #[arg(long, env = "BCRLAPI_POLL", default_value = "2s", value_name = "TIME", value_parser = parse_poll)]
     poll: Duration,
-    /// Give up a job as lost once it has been processing for so long, as in 6h; without this it may run for ever.
-    #[arg(long, env = "BCRLAPI_LOST_AFTER", value_name = "TIME", value_parser = parse_lost_after)]
-    lost_after: Option<TimeDelta>,
+    #[command(flatten)]
+    limits: Limits,
     /// Serve metrics for Prometheus at this address, under /metrics, as in 127.0.0.1:9464. Anybody who reaches the address may
     /// read them, so keep to loopback or to a network of your own.
     #[arg(long, env = "BCRLAPI_METRICS", value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
 }
 
+/// What a lab's jobs are held to.
+#[derive(Debug, clap::Args)]
+struct Limits {
+    /// Give up a job as lost once it has been processing for so long, as in 2h; with off it may run for its whole week.
+    #[arg(
+        long,
+        env = "BCRLAPI_LOST_AFTER",
+        default_value_t = Deadline::DEFAULT,
+        value_name = "TIME|off",
+        value_parser = parse_deadline
+    )]
+    lost_after: Deadline,
+}
+
+/// How long a job may be processing; for its whole week, if `None`. A type of its own: an optional flag is another thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Deadline(Option<TimeDelta>);
+
+impl Deadline {
+    const DEFAULT: Self = Self(Some(LOST_AFTER));
+    /// The word for none.
+    const OFF: &str = "off";
+}
+
+/// As it is written on the command line.
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(limit) => humantime::format_duration(limit.to_std().unwrap_or_default()).fmt(f),
+            None => f.write_str(Self::OFF),
+        }
+    }
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    // What a check has to say, it prints.
-    let default_level = if matches!(args.command, Some(Command::Check(_))) { "off" } else { "info" };
+    // What a check or an audit has to say, it prints.
+    let prints = matches!(args.command, Some(Command::Check(_) | Command::Audit { .. }));
+    let default_level = if prints { "off" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
     // A log that cannot be written is no reason to stop.
     let log = tracing_subscriber::fmt()
@@ -133,6 +190,10 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
             code = check(place) => return code,
             () = stop.cancelled() => bail!("stopped before everything was tried"),
         },
+        (Some(Command::Audit { place, limits, pause }), _) => tokio::select! {
+            code = audit(place, limits, pause) => return code,
+            () = stop.cancelled() => bail!("stopped before everything was looked at"),
+        },
         (None, Some(place)) => bcrlapi_agent::run(&place.config(&args.pace), place.store().await, stop).await?,
         (None, None) => unreachable!("without a subcommand the place is required"),
     }
@@ -148,10 +209,29 @@ async fn check(place: Place) -> anyhow::Result<ExitCode> {
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+async fn audit(place: Place, limits: Limits, pause: Duration) -> anyhow::Result<ExitCode> {
+    let store = place.store().await;
+    let audit = Audit {
+        shared: place.shared,
+        lost_after: limits.lost_after.0,
+        grace: Audit::GRACE,
+        pause,
+        clock: Clock::SYSTEM,
+    };
+
+    let findings = audit.run(&store).await?;
+    for finding in &findings {
+        writeln!(io::stdout(), "{finding}")?;
+    }
+
+    let has_failed = findings.iter().any(Finding::is_failure);
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
 async fn resync(place: Place) -> anyhow::Result<()> {
-    let settings = Settings { offset: place.utc_offset, lost_after: None };
+    let settings = Settings { offset: place.utc_offset, lost_after: None, response_grace: RESPONSE_GRACE };
     let Resynced { requests, responses, entries } =
-        bcrlapi_agent::resync(&place.shared, settings, place.store().await, Utc::now).await?;
+        bcrlapi_agent::resync(&place.shared, settings, place.store().await, Clock::SYSTEM).await?;
     let brought = format!("{requests} requests, {responses} responses, {entries} entries of status.json");
     writeln!(io::stdout(), "brought back: {brought}\nnext: start the agent again")?;
     Ok(())
@@ -160,7 +240,7 @@ async fn resync(place: Place) -> anyhow::Result<()> {
 impl Place {
     fn config(&self, pace: &Pace) -> Config {
         let (shared, utc_offset) = (self.shared.clone(), self.utc_offset);
-        Config { shared, poll: pace.poll, utc_offset, metrics: pace.metrics, lost_after: pace.lost_after }
+        Config { shared, poll: pace.poll, utc_offset, metrics: pace.metrics, lost_after: pace.limits.lost_after.0 }
     }
 
     async fn store(&self) -> JobStore {
@@ -168,10 +248,20 @@ impl Place {
     }
 }
 
-fn parse_lost_after(text: &str) -> Result<TimeDelta, String> {
-    let limit = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+/// No time at all is no deadline, and is said by a word: a 0 might be a slip.
+fn parse_deadline(text: &str) -> Result<Deadline, String> {
+    if text == Deadline::OFF {
+        return Ok(Deadline(None));
+    }
+
+    let limit = humantime::parse_duration(text).map_err(|error| format!("{error}; give a time such as 6h, or off"))?;
     let limit = TimeDelta::from_std(limit).map_err(|error| error.to_string())?;
-    if limit >= TimeDelta::seconds(1) { Ok(limit) } else { Err("it must be at least 1s".to_owned()) }
+
+    if limit < TimeDelta::seconds(1) {
+        return Err("it must be at least 1s, or off".to_owned());
+    }
+
+    Ok(Deadline(Some(limit)))
 }
 
 /// Shorter would only cost money; longer, and the lab looks dead and responses are judged late.
@@ -191,4 +281,35 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         cancel.cancel();
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn a_deadline_reads_as_it_is_written() {
+        for text in ["6h", "1h 30m", "1s", "off"] {
+            assert_eq!(parse_deadline(text).map(|deadline| deadline.to_string()), Ok(text.to_owned()));
+        }
+
+        assert_eq!(parse_deadline("6h"), Ok(Deadline::DEFAULT));
+    }
+
+    #[test]
+    fn a_deadline_that_is_none_is_said_by_its_word_alone() {
+        for text in ["", "0", "0s", "999ms", "never", "OFF", "-1h", "6"] {
+            let error = parse_deadline(text).unwrap_err();
+            assert!(error.contains("off"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_the_default_and_the_word() {
+        let help = Args::command().render_long_help().to_string();
+        assert!(help.contains("--lost-after <TIME|off>"), "{help}");
+        assert!(help.contains("[default: 6h]"), "{help}");
+    }
 }

@@ -1,10 +1,11 @@
 //! What an operator may see of the agent: counts and dates, and never a job's name or content.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bcrlapi_domain::{Outcome, Payload};
-use bcrlapi_exchange::{Action, QueueSeen, View, Workload};
-use chrono::{DateTime, Utc};
+use bcrlapi_exchange::{Action, Entry, QueueSeen, View, Workload};
+use chrono::{DateTime, TimeDelta, Utc};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,12 +13,20 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::agent::SYNC;
+use crate::journal::JOURNAL;
+
+mod memory;
 mod serve;
 
 pub(crate) use serve::serve;
 
 /// What a look that fails is called among the steps.
 const LOOK: &str = "look";
+
+/// How often the bytes of a queue are counted whose number of entries stays the same: every line of a long one is
+/// passed for it.
+const COUNT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// One label: its name and its value.
 type Label = [(&'static str, String); 1];
@@ -29,12 +38,27 @@ pub(crate) struct Metrics {
     last_look: Gauge,
     jobs: Family<Label, Gauge>,
     oldest_pending_age: Gauge,
-    waiting_since: Arc<Mutex<Option<DateTime<Utc>>>>,
+    oldest_processing_age: Gauge,
     failures: Family<Label, Counter>,
     delivered: Counter,
     finished: Family<Label, Counter>,
     queue_broken: Gauge,
+    queue_entries: Gauge,
+    queue_bytes: Gauge,
+    displaced_queues: Gauge,
+    clock_ahead: Gauge,
+    memory: Gauge,
+    memory_limit: Gauge,
     uploaded_bytes: Counter,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What was last seen, of what is told as of the moment in which it is asked for.
+#[derive(Debug, Default)]
+struct Seen {
+    workload: Workload,
+    /// When the queue's bytes were last counted.
+    bytes_counted_at: Option<Instant>,
 }
 
 impl Default for Metrics {
@@ -44,12 +68,19 @@ impl Default for Metrics {
             last_look: Gauge::default(),
             jobs: Family::default(),
             oldest_pending_age: Gauge::default(),
-            waiting_since: Arc::default(),
+            oldest_processing_age: Gauge::default(),
             failures: Family::default(),
             delivered: Counter::default(),
             finished: Family::default(),
             queue_broken: Gauge::default(),
+            queue_entries: Gauge::default(),
+            queue_bytes: Gauge::default(),
+            displaced_queues: Gauge::default(),
+            clock_ahead: Gauge::default(),
+            memory: Gauge::default(),
+            memory_limit: Gauge::default(),
             uploaded_bytes: Counter::default(),
+            seen: Arc::default(),
         };
         metrics.registry = Arc::new(metrics.registry());
         metrics.start_at_zero();
@@ -67,10 +98,23 @@ impl Metrics {
         all.register("jobs", "The jobs in the lab that are not done", self.jobs.clone());
         let help = "How long the oldest job in the lab has been pending since its submit; 0 where none is";
         all.register_with_unit("oldest_pending_age", help, Unit::Seconds, self.oldest_pending_age.clone());
+        let help = "How long the job that runs longest has been processing; 0 where none is";
+        all.register_with_unit("oldest_processing_age", help, Unit::Seconds, self.oldest_processing_age.clone());
         all.register("failures", "Steps that failed and are tried again", self.failures.clone());
         all.register("jobs_delivered", "Requests written into the shared directory", self.delivered.clone());
         all.register("jobs_finished", "Jobs of the lab that have come to their end", self.finished.clone());
         all.register("queue_broken", "Whether status.json cannot be read now", self.queue_broken.clone());
+        all.register("queue_entries", "The entries of status.json", self.queue_entries.clone());
+        let help = "The bytes that the entries of status.json take";
+        all.register_with_unit("queue", help, Unit::Bytes, self.queue_bytes.clone());
+        let help = "Queues that were displaced by newer ones and are still kept";
+        all.register("displaced_queues", help, self.displaced_queues.clone());
+        let help = "How far this computer's clock is ahead of the cloud's, negative where it is behind; 0 until the cloud answers";
+        all.register_with_unit("clock_ahead", help, Unit::Seconds, self.clock_ahead.clone());
+        let help = "Memory that the agent has in use (resident)";
+        all.register_with_unit("memory", help, Unit::Bytes, self.memory.clone());
+        let help = "Memory beyond which the system ends the agent; 0 where there is no limit, or none that can be read";
+        all.register_with_unit("memory_limit", help, Unit::Bytes, self.memory_limit.clone());
         let help = "Bytes of responses that have arrived in the cloud";
         all.register("uploaded_bytes", help, self.uploaded_bytes.clone());
         all
@@ -78,7 +122,7 @@ impl Metrics {
 
     /// A rate can only be told of what was zero before.
     fn start_at_zero(&self) {
-        for step in Action::NAMES.into_iter().chain([LOOK]) {
+        for step in Action::NAMES.into_iter().chain([LOOK, JOURNAL, SYNC]) {
             drop(self.failures.get_or_create(&[("step", step.to_owned())]));
         }
         for outcome in Outcome::ALL {
@@ -115,29 +159,78 @@ impl Metrics {
     /// How things are now.
     pub(crate) fn see(&self, view: &View) {
         self.set_jobs(view.workload());
+        self.displaced_queues.set(gauge(view.displaced.len()));
         self.queue_broken.set(i64::from(matches!(view.status, QueueSeen::Broken { .. })));
+
+        match &view.status {
+            QueueSeen::Missing => self.set_queue(&[]),
+            QueueSeen::Whole(queue) => self.set_queue(queue.entries()),
+            // What it held is not gone: it is made again.
+            QueueSeen::Broken { .. } => {}
+        }
+    }
+
+    /// How the two clocks are now; nothing new where the cloud has not answered yet.
+    pub(crate) fn see_clock(&self, ahead: Option<TimeDelta>) {
+        if let Some(ahead) = ahead {
+            self.clock_ahead.set(ahead.num_seconds());
+        }
+    }
+
+    fn set_queue(&self, entries: &[Entry]) {
+        let count = gauge(entries.len());
+        let has_as_many = self.queue_entries.get() == count;
+        self.queue_entries.set(count);
+
+        let mut seen = self.seen();
+        let is_recent = seen.bytes_counted_at.is_some_and(|counted_at| counted_at.elapsed() < COUNT_INTERVAL);
+        if has_as_many && is_recent {
+            return;
+        }
+
+        self.queue_bytes.set(gauge(entries.iter().map(|entry| entry.line().len()).sum::<usize>()));
+        seen.bytes_counted_at = Some(Instant::now());
     }
 
     fn set_jobs(&self, workload: Workload) {
         for (status, count) in [("pending", workload.pending), ("processing", workload.processing)] {
-            let gauge = self.jobs.get_or_create(&[("status", status.to_owned())]);
-            gauge.set(count.try_into().unwrap_or(i64::MAX));
+            self.jobs.get_or_create(&[("status", status.to_owned())]).set(gauge(count));
         }
-        *self.waiting_since.lock().unwrap_or_else(PoisonError::into_inner) = workload.waiting_since;
+
+        self.seen().workload = workload;
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All of them as OpenMetrics text, which Prometheus reads. An age goes on growing while the agent hangs.
     pub(crate) fn render(&self, now: DateTime<Utc>) -> String {
-        let since = *self.waiting_since.lock().unwrap_or_else(PoisonError::into_inner);
-        self.oldest_pending_age.set(since.map_or(0, |since| (now - since).num_seconds().max(0)));
+        let workload = self.seen().workload;
+        self.oldest_pending_age.set(age_s(workload.waiting_since, now));
+        self.oldest_processing_age.set(age_s(workload.processing_since, now));
+        self.memory.set(gauge(memory::used_bytes().unwrap_or_default()));
+        self.memory_limit.set(gauge(memory::limit_bytes().unwrap_or_default()));
+
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("text is written to memory without fail");
         text
     }
 }
 
+/// Clocks that differ make no age negative.
+fn age_s(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> i64 {
+    since.map_or(0, |since| (now - since).num_seconds().max(0))
+}
+
+fn gauge<N: TryInto<i64>>(number: N) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
+    use bcrlapi_exchange::Queue;
+
     use super::*;
 
     fn value(text: &str, name: &str) -> Option<f64> {
@@ -155,15 +248,21 @@ mod tests {
             "bcrlapi_agent_jobs{status=\"pending\"}",
             "bcrlapi_agent_jobs{status=\"processing\"}",
             "bcrlapi_agent_oldest_pending_age_seconds",
+            "bcrlapi_agent_oldest_processing_age_seconds",
             "bcrlapi_agent_failures_total{step=\"return\"}",
             "bcrlapi_agent_failures_total{step=\"look\"}",
             "bcrlapi_agent_jobs_delivered_total",
             "bcrlapi_agent_jobs_finished_total{outcome=\"succeeded\"}",
             "bcrlapi_agent_queue_broken",
+            "bcrlapi_agent_queue_entries",
+            "bcrlapi_agent_queue_bytes",
+            "bcrlapi_agent_displaced_queues",
             "bcrlapi_agent_uploaded_bytes_total",
         ] {
             assert_eq!(value(&text, name), Some(0.0), "{name} in\n{text}");
         }
+        assert!(value(&text, "bcrlapi_agent_memory_limit_bytes").is_some(), "{text}");
+        assert!(value(&text, "bcrlapi_agent_memory_bytes").is_some_and(|bytes| bytes > 100_000.0), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
 
@@ -181,11 +280,56 @@ mod tests {
     fn an_age_is_told_as_of_the_moment_it_is_asked_for() {
         let metrics = Metrics::default();
         let since = DateTime::from_timestamp(1_800_000_000, 0);
-        metrics.set_jobs(Workload { pending: 1, processing: 0, waiting_since: since });
-        let age = |seconds: i64| {
-            let now = DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap();
-            value(&metrics.render(now), "bcrlapi_agent_oldest_pending_age_seconds")
+        let at = |seconds: i64| DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap();
+        let processing_since = Some(at(-100));
+        metrics.set_jobs(Workload { pending: 1, processing: 1, waiting_since: since, processing_since });
+
+        let ages = |seconds| {
+            let text = metrics.render(at(seconds));
+            ["bcrlapi_agent_oldest_pending_age_seconds", "bcrlapi_agent_oldest_processing_age_seconds"]
+                .map(|name| value(&text, name))
         };
-        assert_eq!([age(5), age(65), age(-1)], [Some(5.0), Some(65.0), Some(0.0)]);
+        assert_eq!(ages(5), [Some(5.0), Some(105.0)]);
+        assert_eq!(ages(65), [Some(65.0), Some(165.0)]);
+        assert_eq!(ages(-101), [Some(0.0), Some(0.0)]);
+    }
+
+    #[test]
+    fn a_clock_may_be_ahead_or_behind() {
+        let metrics = Metrics::default();
+        let ahead = || value(&metrics.render(DateTime::UNIX_EPOCH), "bcrlapi_agent_clock_ahead_seconds");
+        assert_eq!(ahead(), Some(0.0));
+
+        metrics.see_clock(Some(TimeDelta::days(8)));
+        assert_eq!(ahead(), Some(691_200.0));
+
+        metrics.see_clock(Some(TimeDelta::seconds(-90)));
+        assert_eq!(ahead(), Some(-90.0));
+
+        metrics.see_clock(None);
+        assert_eq!(ahead(), Some(-90.0), "that is still the last that is known");
+    }
+
+    #[test]
+    fn the_size_of_a_queue_is_told_also_while_it_is_broken() {
+        let metrics = Metrics::default();
+        let size = || {
+            let text = metrics.render(DateTime::UNIX_EPOCH);
+            ["bcrlapi_agent_queue_entries", "bcrlapi_agent_queue_bytes"].map(|name| value(&text, name))
+        };
+
+        let queue = Queue::parse(b"{\"jobs\": [{\"a\": 1}, {\"b\": \"22\"}]}").unwrap();
+        let mut view = View { status: QueueSeen::Whole(queue), ..View::default() };
+        metrics.see(&view);
+        assert_eq!(size(), [Some(2.0), Some(19.0)]);
+
+        let date = DateTime::UNIX_EPOCH;
+        view.status = QueueSeen::Broken { since: date, quiet_since: date, is_only_large: false };
+        metrics.see(&view);
+        assert_eq!(size(), [Some(2.0), Some(19.0)]);
+
+        view.status = QueueSeen::Missing;
+        metrics.see(&view);
+        assert_eq!(size(), [Some(0.0), Some(0.0)]);
     }
 }

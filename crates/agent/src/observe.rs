@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bcrlapi_cloud::{JobStore, StoreError};
-use bcrlapi_directory::{DirectoryError, Fingerprint, ListedResponse, Lock, SeenStatus, SharedDir, StatusWatch};
+use bcrlapi_directory::{Fingerprint, Lock, SeenStatus, StatusWatch};
 use bcrlapi_domain::{JobId, State};
 use bcrlapi_exchange::{Entry, LabJob, QueueSeen};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,20 +22,21 @@ const DISPLACED_READS: usize = 32;
 struct Known {
     id: JobId,
     is_open: bool,
-    may_be_asked_back: bool,
+    /// Whether the cloud knows, or something has ever shown, that it is further than pending.
+    has_started: bool,
     /// What its entry said when the queue was last read.
     entry: Option<State>,
 }
 
 impl Known {
-    /// Whether its program has not had its turn, as the cloud says, and the queue that was read just now or before. Then
-    /// it has written no response; and many may wait. The entry alone may be what a script has put back.
+    /// Whether its program has not had its turn, as the queue says that was read just now or before, and nothing else
+    /// has ever shown. Then it has written no response; and many may wait.
     fn waits(&self, queue: Option<&SeenStatus>) -> bool {
         let entry = match queue {
             None => self.entry,
             Some(seen) => seen.queue.as_ref().ok().and_then(|queue| queue.as_ref()?.entry(self.id)?.state()),
         };
-        entry == Some(State::Pending) && self.may_be_asked_back
+        entry == Some(State::Pending) && !self.has_started
     }
 }
 
@@ -45,7 +47,7 @@ struct Seen {
     jobs: Vec<(JobId, bool, Option<SystemTime>)>,
     /// `None` where status.json is the one that the view holds.
     status: Option<SeenStatus>,
-    watch: StatusWatch,
+    status_watch: StatusWatch,
     /// The jobs whose request files are there, if they were listed.
     requests: Option<BTreeSet<JobId>>,
     /// A new lock, where another directory has come in the place of the one that was locked.
@@ -58,29 +60,38 @@ impl Agent {
     /// Asks the cloud what waits for this lab, and now and then whether the view still holds all that the lab has
     /// taken. Says whether more may wait than was answered.
     pub(crate) async fn observe_cloud(&mut self) -> Result<bool, AgentError> {
-        let now = (self.clock)();
+        let now = self.now();
         // First the inbox: a job that is taken in between is then in one of the two answers, or in both.
-        self.view.inbox = self.store.inbox(now).await?;
+        let inbox = self.store.inbox(now).await?;
+
+        // The cloud may have been away for so long that another agent has the lab: then nothing is taken from here on.
+        if let Some(lease) = &self.lease {
+            lease.renew_if_stale(&self.store, self.view.workload()).await?;
+        }
+
+        self.view.inbox = inbox;
         let has_more = self.view.inbox.len() >= JobStore::INBOX_PAGE.into();
         self.compared_at = self.compared_at.map(|last| last.min(now));
         if !self.view.is_certain || self.compared_at.is_none_or(|last| now - last >= COMPARE_INTERVAL) {
             self.compare(now).await?;
             self.has_compared(now);
+            self.shorten_journal().await;
         }
+        self.is_cloud_away = false;
         self.forget_old(now);
         Ok(has_more)
     }
 
     /// Takes in all that the table has of the last week; from here on also what is done is brought back.
     pub(crate) async fn learn_history(&mut self) -> Result<(), StoreError> {
-        for job in self.store.known_jobs((self.clock)()).await? {
+        for job in self.store.known_jobs(self.now()).await? {
             match job {
                 Ok(job) => self.view.learn(job),
                 Err(error) => tracing::error!(%error, "leaving out a job"),
             }
         }
         self.view.wants_history = true;
-        self.has_compared((self.clock)());
+        self.has_compared(self.now());
         Ok(())
     }
 
@@ -111,9 +122,11 @@ impl Agent {
 
     /// Looks at the files; reads those that somebody has written since they were last read.
     pub(crate) async fn observe_directory(&mut self) -> Result<(), AgentError> {
+        self.read_journal().await?;
         let seen = self.look_at_directory().await?;
-        let now = (self.clock)();
-        self.watch = seen.watch;
+        self.status_watch = seen.status_watch;
+        let now = self.now();
+
         for (id, has_request, response_date) in seen.jobs {
             if let Some(known) = self.view.jobs.get_mut(&id) {
                 known.has_request = has_request;
@@ -133,9 +146,9 @@ impl Agent {
             if let Err(error) = &status.queue {
                 tracing::warn!(%error, "cannot read status.json; somebody may be writing it just now");
             }
+            self.status_read = status.digest;
             self.view.see_status(status.queue, now);
             self.warn_of_unknown_words();
-            self.status_read = status.digest;
         }
         self.view.keep_time(now);
         self.has_new_folders |= seen.has_new_folders;
@@ -145,30 +158,37 @@ impl Agent {
 
     async fn look_at_directory(&mut self) -> Result<Seen, AgentError> {
         let jobs: Vec<Known> = self.view.jobs.values().map(|known| self.known(known)).collect();
+        // Should this look be dropped in the middle, the next one reads the file again.
+        let mut status_watch = mem::take(&mut self.status_watch);
         let directory = self.directory.clone();
-        // Where the look fails or is dropped, the next one reads everything.
-        let mut watch = std::mem::take(&mut self.watch);
         let (held, is_list_due) = (Arc::clone(&self.lock), self.is_list_due);
+
         let look = move || {
             let has_new_folders = directory.make_folders()?;
             let is_locked = directory.is_locked_by(&held);
             let lock = if is_locked { None } else { Some(directory.lock_for_agent()?) };
-            let status = directory.look_at_status(&mut watch)?;
-            let is_list = watch.digest().is_none() || is_list_due;
+            // Before status.json: what is displaced after this look may say more than what is read now, and that would look
+            // like news where it is only newer.
+            let displaced = directory.displaced()?;
+            let status = directory.look_at_status(&mut status_watch)?;
+
+            let is_missing = status.as_ref().is_some_and(|seen| matches!(seen.queue, Ok(None)));
+            let is_list = is_missing || is_list_due;
             let looked_at: Vec<&Known> = jobs.iter().filter(|job| job.is_open || is_list).collect();
-            let dates = response_dates(&directory, &looked_at, status.as_ref())?;
-            let files_of = |job: &&Known| {
-                let date = dates.get(&job.id).and_then(|response| response.date());
-                (job.id, directory.has_request(job.id), date)
-            };
+            let may_have_response = |job: &&&Known| !job.waits(status.as_ref());
+            let with_response = looked_at.iter().filter(may_have_response).map(|job| job.id).collect();
+            let responses = directory.response_dates(&with_response)?;
+            let requests = directory.requests_of(looked_at.iter().map(|job| job.id))?;
+            let files_of = |job: &&Known| (job.id, requests.contains(&job.id), responses.get(&job.id).copied());
+
             Ok(Seen {
                 jobs: looked_at.iter().map(files_of).collect(),
-                status,
-                watch,
                 lock,
                 requests: if is_list { Some(directory.requests()?) } else { None },
-                displaced: directory.displaced()?,
+                displaced,
                 has_new_folders,
+                status,
+                status_watch,
             })
         };
         blocking(look).await
@@ -180,63 +200,57 @@ impl Agent {
             QueueSeen::Whole(queue) => queue.entry(id).and_then(Entry::state),
             QueueSeen::Missing | QueueSeen::Broken { .. } => None,
         };
-        Known { id, is_open: !known.job.state.is_done(), may_be_asked_back: known.may_be_asked_back(), entry }
+        let has_started = known.job.state != State::Pending || self.view.seen.contains_key(&id);
+        Known { id, is_open: !known.job.state.is_done(), has_started, entry }
     }
 
     async fn observe_displaced(&mut self, there: Vec<(u64, Fingerprint)>) {
         let there = BTreeMap::from_iter(there);
-        self.view.displaced.retain(|inode, _| there.contains_key(inode));
-        self.displaced_read.retain(|inode, _| there.contains_key(inode));
+        self.view.displaced.retain(|number, _| there.contains_key(number));
+        self.displaced_read.retain(|number, _| there.contains_key(number));
         self.view.has_unread_displaced = false;
+
         let mut reads_left = DISPLACED_READS;
-        for (inode, content) in there {
-            match self.displaced_read.get(&inode) {
-                Some((read, _)) if *read == content => {}
-                _ if reads_left == 0 => self.view.has_unread_displaced = true,
-                _ => {
-                    reads_left -= 1;
-                    match self.read_displaced(inode).await {
-                        Ok(read) => {
-                            self.displaced_read.insert(inode, (content, read.digest));
-                            self.view.see_displaced(inode, read.queue.ok().flatten(), (self.clock)());
-                        }
-                        Err(error) => {
-                            tracing::warn!(%error, "cannot read a queue that was displaced; trying again");
-                            self.view.has_unread_displaced = true;
-                        }
-                    }
-                }
+        for (number, fingerprint) in there {
+            if self.displaced_read.get(&number).is_some_and(|(read, _)| *read == fingerprint) {
+                continue;
+            }
+            if reads_left == 0 {
+                self.view.has_unread_displaced = true;
+                break;
+            }
+            reads_left -= 1;
+            if let Err(error) = self.read_displaced(number, fingerprint).await {
+                tracing::warn!(%error, "cannot read a queue that was displaced; trying again");
+                self.view.has_unread_displaced = true;
             }
         }
     }
 
-    /// What a displaced queue says; nothing where it is broken: it is being written just now, or never was whole.
-    async fn read_displaced(&self, inode: u64) -> Result<SeenStatus, AgentError> {
+    /// Takes in what a displaced queue says; nothing where it is broken: it is being written just now, or never was
+    /// whole.
+    async fn read_displaced(&mut self, number: u64, fingerprint: Fingerprint) -> Result<(), AgentError> {
         let directory = self.directory.clone();
-        blocking(move || directory.read_displaced(inode)).await
+        let seen = blocking(move || directory.read_displaced(number)).await?;
+        let queue = seen.queue.ok().flatten();
+        self.displaced_read.insert(number, (fingerprint, seen.digest));
+        self.view.see_displaced(number, queue.as_ref(), self.now());
+        Ok(())
     }
 
-    /// A script that writes another word than the three would wait for ever.
-    fn warn_of_unknown_words(&self) {
+    /// Says once of each job what its script has written that nobody knows.
+    fn warn_of_unknown_words(&mut self) {
         let QueueSeen::Whole(queue) = &self.view.status else { return };
         for known in self.view.jobs.values().filter(|known| !known.job.state.is_done()) {
             let id = known.job.id;
-            if queue.entry(id).is_some_and(|entry| entry.state().is_none()) {
-                tracing::warn!(uuid = %id, "the status in status.json is none of pending, processing, done, failed");
+            let Some(word) = queue.entry(id).and_then(Entry::unknown_word) else { continue };
+            if self.has_quoted.insert(id) {
+                tracing::warn!(
+                    uuid = %id,
+                    status = word,
+                    "this status is none of pending, processing, done, failed; reading it as processing"
+                );
             }
         }
     }
-}
-
-/// The responses of these jobs, but for those whose programs have not had their turn.
-fn response_dates(
-    directory: &SharedDir,
-    jobs: &[&Known],
-    status: Option<&SeenStatus>,
-) -> Result<BTreeMap<JobId, ListedResponse>, DirectoryError> {
-    let asked: BTreeSet<JobId> = jobs.iter().filter(|job| !job.waits(status)).map(|job| job.id).collect();
-    if asked.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    directory.response_dates(|id| asked.contains(&id))
 }

@@ -6,10 +6,11 @@ use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::{DirectoryError, SharedDir};
 use bcrlapi_domain::JobId;
 use bcrlapi_exchange::Due;
+use bcrlapi_exchange::document::DocumentFault;
 use tokio::task::spawn_blocking;
 
-use crate::execute::Effect;
-use crate::measure::{Measured, NotMeasured, measure};
+use crate::execute::{Effect, SaidLast};
+use crate::measure::{Measured, measure};
 use crate::{AgentError, Clock};
 
 /// The largest response that is taken.
@@ -29,7 +30,7 @@ enum Unusable {
     #[error("the program set the job to done but wrote no response file")]
     Missing,
     #[error("the response file cannot be taken: {0}")]
-    NotMeasured(NotMeasured),
+    Faulty(DocumentFault),
     #[error("the response file has {0} bytes; at most {RESPONSE_MAX_BYTES} are taken")]
     TooLarge(u64),
     #[error("the response is not a regular file")]
@@ -45,6 +46,7 @@ pub(crate) async fn give_back(
     directory: SharedDir,
     id: JobId,
     due: Due,
+    said_last: SaidLast,
     clock: Clock,
 ) -> Result<Effect, AgentError> {
     let checked = spawn_blocking(move || check(&directory, id)).await.expect("file work does not panic")?;
@@ -52,11 +54,11 @@ pub(crate) async fn give_back(
         Checked::Whole(file, Measured { payload, part_sha256s }) => {
             store.put_response(id, &file, &payload, &part_sha256s).await?;
             tracing::info!(uuid = %id, bytes = payload.size_bytes, "done");
-            store.succeed(id, &payload, clock()).await?
+            store.succeed(id, &payload, Some(said_last.words()), clock.now(store)).await?
         }
         Checked::Unusable(reason) if due == Due::LastTry => {
             tracing::warn!(uuid = %id, %reason, "failed");
-            store.fail(id, &reason.to_string(), clock()).await?
+            store.fail(id, &reason.to_string(), Some(said_last.words()), clock.now(store)).await?
         }
         Checked::Unusable(reason) => {
             tracing::debug!(uuid = %id, %reason, "no whole response yet");
@@ -80,8 +82,11 @@ fn check(directory: &SharedDir, id: JobId) -> Result<Checked, AgentError> {
         return Ok(Checked::Unusable(Unusable::TooLarge(size_bytes)));
     }
     match measure(&file) {
-        Ok(measured) => Ok(Checked::Whole(file, measured)),
-        Err(NotMeasured::Unreadable(source)) => Err(unreadable(source)),
-        Err(reason) => Ok(Checked::Unusable(Unusable::NotMeasured(reason))),
+        Ok(measured) => {
+            directory.sync_response(id)?;
+            Ok(Checked::Whole(file, measured))
+        }
+        Err(DocumentFault::Unreadable(source)) => Err(unreadable(source)),
+        Err(fault) => Ok(Checked::Unusable(Unusable::Faulty(fault))),
     }
 }

@@ -8,8 +8,8 @@ use bcrlapi_directory::SharedDir;
 use bcrlapi_exchange::Settings;
 use tokio::time::{Instant, sleep};
 
-use crate::AgentError;
-use crate::agent::{Agent, Clock, Look};
+use crate::agent::{Agent, Look};
+use crate::{AgentError, Clock};
 
 /// How long what cannot be brought back is tried again: somebody may hold the lock, and a queue that stays broken is put
 /// aside after ten seconds.

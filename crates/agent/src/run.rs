@@ -5,21 +5,26 @@ use std::time::Duration;
 
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::{DirectoryError, SharedDir};
-use bcrlapi_exchange::Settings;
+use bcrlapi_exchange::{REMOTE_RESPONSE_GRACE, RESPONSE_GRACE, Settings};
 use chrono::{FixedOffset, TimeDelta, Utc};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::AgentError;
 use crate::agent::{Agent, Look};
 use crate::backoff::pause_between_rounds;
+use crate::lease::{Lease, place_of};
 use crate::metrics;
 use crate::wake::FileEvents;
+use crate::{AgentError, Clock};
 
 /// The shortest pause between two looks at the directory, however often files change.
 const EVENT_PAUSE: Duration = Duration::from_millis(10);
 /// How long a round and its uploads may go on after a stop was asked for. Dropping them then loses nothing.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a job may be processing where nothing else is said. Programs take minutes (source: the specification); what
+/// runs for hours has been killed, hangs, or belongs to a lab that says so.
+pub const LOST_AFTER: TimeDelta = TimeDelta::hours(6);
 
 /// The agent's settings.
 #[derive(Clone, Debug)]
@@ -32,13 +37,15 @@ pub struct Config {
     pub utc_offset: FixedOffset,
     /// Where the metrics are served, if anywhere.
     pub metrics: Option<SocketAddr>,
-    /// How long a job may be processing before it is given up as lost; for ever, if `None`.
+    /// How long a job may be processing before it is given up as lost, as [`LOST_AFTER`]; for its whole week, if `None`.
     pub lost_after: Option<TimeDelta>,
 }
 
 impl Config {
-    pub(crate) fn settings(&self) -> Settings {
-        Settings { offset: self.utc_offset, lost_after: self.lost_after }
+    /// What the lab has decided for itself, in this directory.
+    pub(crate) fn settings(&self, directory: &SharedDir) -> Settings {
+        let response_grace = if directory.is_remote() { REMOTE_RESPONSE_GRACE } else { RESPONSE_GRACE };
+        Settings { offset: self.utc_offset, lost_after: self.lost_after, response_grace }
     }
 }
 
@@ -46,21 +53,32 @@ impl Config {
 /// at the start, or has another agent, and metrics that cannot be served are errors.
 pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> Result<(), AgentError> {
     let directory = SharedDir::open(&config.shared)?;
-    let mut agent = Agent::new(store, directory, config.settings(), Utc::now)?;
+    let settings = config.settings(&directory);
+    let mut agent = Agent::new(store, directory, settings, Clock::SYSTEM)?;
     if let Some(address) = config.metrics {
         metrics::serve(address, agent.metrics.clone(), Utc::now, stop.clone()).await?;
     }
+    // The directory's lock is held by now: in the same place, no other agent lives.
+    let Some(lease) = Lease::acquire(&agent.store, place_of(&config.shared), Clock::SYSTEM, &stop).await? else {
+        return Ok(());
+    };
+    agent.lease = Some(lease);
     tracing::info!(shared = %config.shared.display(), poll = ?config.poll, "agent started");
+
     let ended = tokio::select! {
         ended = keep_in_sync(&mut agent, config.poll, &stop) => ended,
         () = async { stop.cancelled().await; sleep(STOP_GRACE).await } => Ok(()),
     };
+
+    if let Some(lease) = agent.lease.take() {
+        lease.release(&agent.store).await;
+    }
     tracing::info!("agent stopped");
     ended
 }
 
 async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToken) -> Result<(), AgentError> {
-    let mut events = FileEvents::watch(&agent.directory);
+    let mut events = FileEvents::watch(&agent.directory).await;
     let mut look = Look::Everywhere;
     let mut next_poll = Instant::now();
     let mut failures = 0;
@@ -81,7 +99,9 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
                     (failures, is_directory_away) = (0, false);
                 }
             }
-            Err(error @ AgentError::Directory(DirectoryError::SecondAgent(_))) => return Err(error),
+            Err(error @ (AgentError::Directory(DirectoryError::SecondAgent(_)) | AgentError::HeldByAnother { .. })) => {
+                return Err(error);
+            }
             Err(error) => {
                 failures += 1;
                 is_directory_away = matches!(error, AgentError::Directory(_));
@@ -90,7 +110,7 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
             }
         }
         if mem::take(&mut agent.has_new_folders) {
-            events = FileEvents::watch(&agent.directory);
+            events = FileEvents::watch(&agent.directory).await;
         }
         look = tokio::select! {
             () = stop.cancelled() => break,

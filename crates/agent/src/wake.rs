@@ -5,6 +5,7 @@ use bcrlapi_exchange::layout::WATCHED;
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 
 /// Wakes the agent when a file of the shared directory was written. It only shortens the sleep: where the file system
 /// tells nothing (NFS), the agent looks at every poll.
@@ -14,9 +15,11 @@ pub(crate) struct FileEvents {
 }
 
 impl FileEvents {
-    pub(crate) fn watch(directory: &SharedDir) -> Self {
+    /// Begins to watch. A file system that hangs holds up nobody but whoever waits for this.
+    pub(crate) async fn watch(directory: &SharedDir) -> Self {
         let changed = Arc::new(Notify::new());
-        let watcher = start(directory, Arc::clone(&changed));
+        let (directory, wake) = (directory.clone(), Arc::clone(&changed));
+        let watcher = spawn_blocking(move || start(&directory, wake)).await.expect("to watch does not panic");
         let warn = |error: &notify::Error| tracing::warn!(%error, "no file events here; looking at every poll instead");
         Self { changed, _watcher: watcher.inspect_err(warn).ok() }
     }

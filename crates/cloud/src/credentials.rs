@@ -6,7 +6,7 @@ use aws_credential_types::credential_feature::AwsCredentialFeature as Feature;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use chrono::{DateTime, Utc};
 
-use crate::StoreError;
+use crate::{RefusalKind, StoreError};
 
 /// The SDK's own chain of sources, gone through afresh each time. By itself it would read the shared credentials file once
 /// and for all, and Systems Manager keeps writing new keys into that file. The clients ask every 15 minutes, and before
@@ -39,7 +39,7 @@ impl FoundCredentials {
     /// The credentials that an agent would have now.
     pub async fn find() -> Result<Self, StoreError> {
         let found = LabCredentials.provide_credentials().await;
-        found.map(|found| Self::from(&found)).map_err(StoreError::unavailable("find credentials"))
+        found.map(|found| Self::from(&found)).map_err(StoreError::because("find credentials", RefusalKind::Credentials))
     }
 }
 

@@ -1,18 +1,25 @@
 use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use bcrlapi_domain::JobId;
+
+use crate::RefusalKind;
 
 /// Why the cloud could not do what was asked. None of these is the caller's fault, and none may be shown to callers.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A store is away, throttled, or refuses this identity. Try again later; if it stays, look at credentials,
-    /// permissions and names.
-    #[error("could not {action}: {cause}")]
+    /// A store is away, throttled, or refuses this identity. Try again later; if it stays, the kind says what to look at.
+    #[error("could not {action}: {}", Told { kind: *kind, cause: cause.as_ref() })]
     Unavailable {
         /// What was tried.
         action: &'static str,
-        /// The SDK's words, with all inner errors.
-        cause: String,
+        /// Whose fault it is.
+        kind: RefusalKind,
+        /// The SDK's error, whole. It is no `source`, since the message has its words and those of all inner errors: what
+        /// prints a chain of errors would say them twice.
+        cause: Arc<dyn Error + Send + Sync>,
     },
     /// Something other than bcrlapi wrote the row or the object. Look at it by hand.
     #[error("job {id} is damaged in the cloud: {what}")]
@@ -34,9 +41,52 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// For `map_err`: an SDK error with all that is inside it.
-    pub(crate) fn unavailable<E: Error + 'static>(action: &'static str) -> impl FnOnce(E) -> Self {
-        move |error| Self::Unavailable { action, cause: chain(&error) }
+    /// For `map_err`: a call of the SDK that did not succeed.
+    pub(crate) fn unavailable<E>(action: &'static str) -> impl FnOnce(SdkError<E>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        move |error| Self::refused(action, RefusalKind::of_sdk(&error), error)
+    }
+
+    /// For `map_err`: something about a call that did not succeed, whoever's fault it is.
+    pub(crate) fn because<E>(action: &'static str, kind: RefusalKind) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        move |error| Self::refused(action, kind, error)
+    }
+
+    pub(crate) fn refused(
+        action: &'static str,
+        kind: RefusalKind,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable { action, kind, cause: Arc::from(cause.into()) }
+    }
+
+    /// Whose fault it is that a store could not do it; `None` where the store did, and what it has is damaged.
+    pub fn kind(&self) -> Option<RefusalKind> {
+        match self {
+            Self::Unavailable { kind, .. } => Some(*kind),
+            Self::Damaged { .. } | Self::DamagedKey { .. } => None,
+        }
+    }
+}
+
+/// The reason in plain words, then in the SDK's, then what to do.
+struct Told<'a> {
+    kind: RefusalKind,
+    cause: &'a (dyn Error + Send + Sync + 'static),
+}
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = chain(self.cause);
+        match self.kind.explained() {
+            Some((reason, cure)) => write!(f, "{reason} ({words}); {cure}"),
+            None => write!(f, "{words}"),
+        }
     }
 }
 

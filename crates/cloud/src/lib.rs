@@ -10,14 +10,14 @@ mod error;
 mod item;
 mod keyed;
 mod lab;
+mod refusal;
 mod schema;
 mod store;
-mod trial;
 
 pub use credentials::FoundCredentials;
 pub use error::StoreError;
 pub use keyed::KeyedSubmit;
-pub use lab::Heartbeat;
+pub use lab::{AgentId, Beat, Heartbeat, Holder, Place};
+pub use refusal::{Refusal, RefusalKind, Tried};
 pub use schema::{Index, TABLE, TableSchema};
-pub use store::{JobFilter, JobPage, JobStore, LocalEndpoints, PART_BYTES, Trial};
-pub use trial::{Refusal, RefusalKind, Tried};
+pub use store::{JobFilter, JobPage, JobStore, LastWords, LocalEndpoints, PART_BYTES, Trial};

@@ -6,6 +6,7 @@ use aws_sdk_s3::config::Credentials;
 use chrono::{DateTime, Utc};
 
 mod batches;
+mod lab;
 mod lists;
 mod objects;
 mod provision;
@@ -20,6 +21,7 @@ use crate::cloud_date::CloudDate;
 use crate::credentials::LabCredentials;
 
 pub use lists::{JobFilter, JobPage};
+pub use rows::LastWords;
 pub use trials::Trial;
 pub use upload::PART_BYTES;
 

@@ -4,7 +4,7 @@ use bcrlapi_exchange::layout;
 
 use crate::folder::Folder;
 use crate::shared::name_of;
-use crate::status::{QueueBytes, read_queue};
+use crate::status::{look_at_queue, read_queue};
 use crate::{Digest, DirectoryError, Fingerprint, SeenStatus, SharedDir};
 
 impl SharedDir {
@@ -33,18 +33,18 @@ impl SharedDir {
             return Ok(SeenStatus { queue: Ok(None), digest: None });
         };
 
-        let says_nothing = was_never_public(&name, read.digest) || self.memory.knows(read.digest);
+        let digest = read.there.digest;
+        let says_nothing = was_never_public(&name, digest) || self.memory.knows(digest);
         let queue = if says_nothing { Ok(None) } else { read.parse().map(Some) };
-        Ok(SeenStatus { queue, digest: Some(read.digest) })
+        Ok(SeenStatus { queue, digest: Some(digest) })
     }
 
     /// Removes a displaced queue, if it still holds what was read; says whether it is gone.
     pub fn discard_displaced(&self, number: u64, digest_read: Option<Digest>) -> Result<bool, DirectoryError> {
         let folder = self.root()?.open(layout::DISPLACED_DIR)?;
         let Some(name) = name_of_displaced(&folder, number)? else { return Ok(true) };
-        let read: Option<QueueBytes> = read_queue(&folder, &name)?;
-        if let Some(read) = read {
-            if Some(read.digest) != digest_read {
+        if let Some(there) = look_at_queue(&folder, &name)? {
+            if Some(there.digest) != digest_read {
                 return Ok(false);
             }
             folder.remove(&name)?;

@@ -42,6 +42,11 @@ impl Like {
         Self { mode, owner: replaced.owner, group: replaced.group }
     }
 
+    /// Takes away nothing that is allowed already.
+    pub(crate) fn at_least(self, now: &Facts) -> Self {
+        Self { mode: self.mode | (now.mode & MODE_OF_FOLDERS), ..self }
+    }
+
     pub(crate) fn mode(self) -> u32 {
         self.mode
     }
@@ -119,6 +124,22 @@ pub(crate) fn fill(
 }
 
 /// Gives the staged file its name: for good once the folder is synced.
-pub(crate) fn put_in_place(folder: &Folder, staged: &str, name: &str) -> Result<(), DirectoryError> {
-    folder.rename(staged, folder, name).map_err(|error| folder.error(name, error))
+pub(crate) fn put_in_place(folder: &Folder, file: &File, staged: &str, name: &str) -> Result<(), DirectoryError> {
+    rename(folder, file, staged, folder, name)
+}
+
+/// Gives the file another name in another folder. The answer of a server may be lost, and the call then be repeated to
+/// one that has done it already: so an error is looked up before it is believed.
+pub(crate) fn rename(
+    folder: &Folder,
+    file: &File,
+    name: &str,
+    to: &Folder,
+    new_name: &str,
+) -> Result<(), DirectoryError> {
+    let Err(error) = folder.rename(name, to, new_name) else { return Ok(()) };
+    match (facts_of(file), to.facts_of(new_name)) {
+        (Ok(ours), Ok(Some(there))) if ours.fingerprint.is_same_file(&there.fingerprint) => Ok(()),
+        _ => Err(to.error(new_name, error)),
+    }
 }

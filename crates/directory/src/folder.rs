@@ -167,15 +167,17 @@ impl Folder {
         }
     }
 
-    /// Every name in the folder that is text, and what it is the name of.
-    pub(crate) fn names(&self) -> Result<Vec<(String, FileType)>, DirectoryError> {
+    /// The names in the folder that `is_meant`, and what each is the name of.
+    fn names(&self, is_meant: impl Fn(&str) -> bool) -> Result<Vec<(String, FileType)>, DirectoryError> {
         let mut names = Vec::new();
         let mut listing = Dir::read_from(&self.descriptor).map_err(DirectoryError::at(&self.path))?;
         while let Some(entry) = listing.read() {
             let entry = entry.map_err(DirectoryError::at(&self.path))?;
             // All names of the protocol are ASCII.
             let Ok(name) = entry.file_name().to_str() else { continue };
-            names.push((name.to_owned(), entry.file_type()));
+            if is_meant(name) {
+                names.push((name.to_owned(), entry.file_type()));
+            }
         }
         Ok(names)
     }
@@ -183,10 +185,7 @@ impl Folder {
     /// The names in the folder that `is_meant` and are those of regular files.
     pub(crate) fn files(&self, is_meant: impl Fn(&str) -> bool) -> Result<Vec<String>, DirectoryError> {
         let mut files = Vec::new();
-        for (name, kind) in self.names()? {
-            if !is_meant(&name) {
-                continue;
-            }
+        for (name, kind) in self.names(is_meant)? {
             // Some file systems do not say in a listing what a name is the name of.
             let is_file = match kind {
                 FileType::Unknown => self.facts_of(&name)?.is_none_or(|facts| facts.is_file()),
@@ -201,7 +200,8 @@ impl Folder {
 
     /// Whether the folder lists this name.
     pub(crate) fn lists(&self, name: &str) -> Result<bool, DirectoryError> {
-        Ok(self.names()?.iter().any(|(listed, _)| listed == name))
+        let found = self.names(|listed| listed == name)?;
+        Ok(!found.is_empty())
     }
 
     /// Removes a file, if it is there.
@@ -252,6 +252,13 @@ pub(crate) fn facts_of(file: impl AsFd) -> Result<Facts, Errno> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Makes sure that a file that somebody else has written, and its name, are on the disk; nothing where it is not there.
+pub(crate) fn sync_file(folder: &Folder, name: &str) -> Result<(), DirectoryError> {
+    let Some(opened) = folder.open_file(name, OFlags::RDONLY)? else { return Ok(()) };
+    crate::durable::sync(&opened.file).map_err(|error| folder.error(name, error))?;
+    folder.sync()
 }
 
 fn is_missing(error: &std::io::Error) -> bool {

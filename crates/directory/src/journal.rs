@@ -59,8 +59,8 @@ impl SharedDir {
         let folder = self.root()?.open(layout::REQUEST_DIR)?;
         check_size(&folder, content.len() as u64)?;
         let (staged, name) = (name_of(layout::JOURNAL_STAGED), name_of(layout::JOURNAL));
-        durable::stage(&folder, staged, |file| file.write_all(content))?;
-        durable::put_in_place(&folder, staged, name)?;
+        let file = durable::stage(&folder, staged, |file| file.write_all(content))?;
+        durable::put_in_place(&folder, &file, staged, name)?;
         folder.sync()
     }
 }

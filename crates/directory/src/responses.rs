@@ -1,6 +1,6 @@
 //! Responses: who has written which, and their way from the program that runs to their name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -9,53 +9,50 @@ use bcrlapi_domain::JobId;
 use bcrlapi_exchange::layout;
 
 use crate::durable::{self, Like};
-use crate::folder::{Folder, Opened};
+use crate::facts::Facts;
+use crate::folder::{Folder, Opened, sync_file};
 use crate::shared::name_of;
 use crate::{DirectoryError, SharedDir};
 
-/// What is known of a response file that is listed in its folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListedResponse {
-    /// It was last written at this time, by the clock of the file system.
-    Written(SystemTime),
-    /// This computer remembers that there was no such file, and does not see it yet (NFS, FUSE).
-    NotVisibleYet,
-}
-
-impl ListedResponse {
-    /// When it was last written, where that is known.
-    pub fn date(self) -> Option<SystemTime> {
-        match self {
-            Self::Written(date) => Some(date),
-            Self::NotVisibleYet => None,
-        }
-    }
-}
-
 impl SharedDir {
-    /// The response files that are listed, of the jobs that `is_asked` for. One that is not among them is not there: a
-    /// listing does not remember what was missing before.
-    pub fn response_dates(
-        &self,
-        is_asked: impl Fn(JobId) -> bool,
-    ) -> Result<BTreeMap<JobId, ListedResponse>, DirectoryError> {
+    /// When the response files of these jobs were last written, by the clock of the file system; of those that are there.
+    ///
+    /// Where clients remember what was missing, only a listing of the folder tells what is there by now. One that is
+    /// listed and cannot be seen yet counts as written in 1970: it is there, and will be seen to change.
+    pub fn response_dates(&self, jobs: &BTreeSet<JobId>) -> Result<BTreeMap<JobId, SystemTime>, DirectoryError> {
+        if jobs.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let folder = self.root()?.open(layout::RESPONSE_DIR)?;
-        let names = folder.files(|name| layout::job_named(name).is_some_and(&is_asked))?;
+        let is_asked = |name: &str| layout::job_named(name).is_some_and(|id| jobs.contains(&id));
+        let listed = if self.is_remote() { Some(folder.files(is_asked)?) } else { None };
 
-        let mut responses = BTreeMap::new();
-        for name in names {
-            let Some(id) = layout::job_named(&name) else { continue };
-            match folder.facts_of(&name)? {
-                Some(facts) if facts.is_file() => {
-                    responses.insert(id, ListedResponse::Written(facts.modified));
+        let mut dates = BTreeMap::new();
+        match listed {
+            Some(names) => {
+                for name in names {
+                    let Some(id) = layout::job_named(&name) else { continue };
+                    let facts = folder.facts_of(&name)?;
+                    let date = facts.map_or(SystemTime::UNIX_EPOCH, |facts| facts.modified);
+                    dates.insert(id, date);
                 }
-                Some(_) => {}
-                None => {
-                    responses.insert(id, ListedResponse::NotVisibleYet);
+            }
+            None => {
+                for id in jobs {
+                    let response = layout::response(*id);
+                    let facts = folder.facts_of(name_of(&response))?.filter(Facts::is_file);
+                    dates.extend(facts.map(|facts| (*id, facts.modified)));
                 }
             }
         }
-        Ok(responses)
+        Ok(dates)
+    }
+
+    /// Makes sure that the job's response is on the disk: a script does not, and a job that the cloud knows as done has
+    /// to have its response here after a power cut too. Nothing where there is no file.
+    pub fn sync_response(&self, id: JobId) -> Result<(), DirectoryError> {
+        let response = self.root()?.open(layout::RESPONSE_DIR)?;
+        sync_file(&response, name_of(&layout::response(id)))
     }
 
     /// Where the job's program is to write its response while it runs.
@@ -85,7 +82,7 @@ impl SharedDir {
         let Some(opened) = place.response.open_single(&place.name)? else {
             return Err(DirectoryError::ResponseMissing(place.response.path(&place.name)));
         };
-        durable::sync(&opened.file).map_err(|error| place.response.error(&place.name, error))?;
+        place.make_whole(&place.response, &opened)?;
         place.response.sync()
     }
 }
@@ -114,12 +111,16 @@ impl Place {
 
     fn put(&self, opened: &Opened) -> Result<(), DirectoryError> {
         let running = self.running.as_ref().unwrap_or(&self.response);
-        let at_running = |error| running.error(&self.name, error);
-        // The agent may be another user, and the program's umask its own.
-        Like::file_in(&self.response.facts()?).give_to(&opened.file).map_err(at_running)?;
-        durable::sync(&opened.file).map_err(at_running)?;
-
-        running.rename(&self.name, &self.response, &self.name).map_err(at_running)?;
+        self.make_whole(running, opened)?;
+        durable::rename(running, &opened.file, &self.name, &self.response, &self.name)?;
         self.response.sync()
+    }
+
+    /// Makes sure that the response is on the disk, and that others may read it: the agent may be another user, and the
+    /// program's umask its own.
+    fn make_whole(&self, folder: &Folder, opened: &Opened) -> Result<(), DirectoryError> {
+        let like = Like::file_in(&self.response.facts()?);
+        like.give_to(&opened.file).map_err(|error| folder.error(&self.name, error))?;
+        durable::sync(&opened.file).map_err(|error| folder.error(&self.name, error))
     }
 }

@@ -53,7 +53,7 @@ impl SharedDir {
             has_made_one |= make_folder(&root, name)?;
         }
 
-        self.adopt_what_an_older_version_staged(&root)?;
+        adopt_what_an_older_version_staged(&root)?;
         Ok(has_made_one)
     }
 
@@ -65,6 +65,12 @@ impl SharedDir {
     /// Which file system the directory is on.
     pub fn file_system(&self) -> Result<FileSystem, DirectoryError> {
         FileSystem::of(&self.root()?)
+    }
+
+    /// Whether the files may come from another computer or through another process, and names and times from a cache.
+    /// Where nobody can say, they do.
+    pub fn is_remote(&self) -> bool {
+        self.file_system().map_or(true, |system| system.is_network_or_fuse)
     }
 
     /// Takes the lock that guards the queue; waits for another holder, within a limit.
@@ -100,19 +106,25 @@ impl SharedDir {
         Ok(files.iter().filter_map(|name| layout::job_named(name)).collect())
     }
 
-    /// Whether the job's request file is there, as this computer remembers: where files come from elsewhere,
+    /// The jobs of these whose request files are there, as this computer remembers: where files come from elsewhere,
     /// [`SharedDir::requests`] knows.
-    pub fn has_request(&self, id: JobId) -> bool {
-        let facts = || self.root()?.open(layout::REQUEST_DIR)?.facts_of(name_of(&layout::request(id)));
-        facts().is_ok_and(|facts| facts.is_some_and(|facts| facts.is_file()))
+    pub fn requests_of(&self, jobs: impl Iterator<Item = JobId>) -> Result<BTreeSet<JobId>, DirectoryError> {
+        let folder = self.root()?.open(layout::REQUEST_DIR)?;
+        let mut there = BTreeSet::new();
+        for id in jobs {
+            let request = layout::request(id);
+            let facts = folder.facts_of(name_of(&request))?;
+            there.extend(facts.filter(Facts::is_file).map(|_| id));
+        }
+        Ok(there)
     }
 
     /// Writes the job's request file in one step. Its name is durable after [`SharedDir::sync_requests`]: once for many.
     pub fn write_request(&self, id: JobId, content: &[u8]) -> Result<(), DirectoryError> {
         let folder = self.root()?.open(layout::REQUEST_DIR)?;
         let (staged, name) = (layout::request_staged(id), layout::request(id));
-        durable::stage(&folder, name_of(&staged), |file| file.write_all(content))?;
-        durable::put_in_place(&folder, name_of(&staged), name_of(&name))
+        let file = durable::stage(&folder, name_of(&staged), |file| file.write_all(content))?;
+        durable::put_in_place(&folder, &file, name_of(&staged), name_of(&name))
     }
 
     /// Makes all request files that were written durable. To be called before their entries come into the queue.
@@ -124,8 +136,8 @@ impl SharedDir {
     pub fn write_response(&self, id: JobId, mut content: impl Read) -> Result<(), DirectoryError> {
         let folder = self.root()?.open(layout::RESPONSE_DIR)?;
         let (staged, name) = (layout::response_staged(id), layout::response(id));
-        durable::stage(&folder, name_of(&staged), |file| io::copy(&mut content, file).map(drop))?;
-        durable::put_in_place(&folder, name_of(&staged), name_of(&name))?;
+        let file = durable::stage(&folder, name_of(&staged), |file| io::copy(&mut content, file).map(drop))?;
+        durable::put_in_place(&folder, &file, name_of(&staged), name_of(&name))?;
         folder.sync()
     }
 
@@ -154,25 +166,6 @@ impl SharedDir {
         }
         failed.map_or(Ok(removed), Err)
     }
-
-    /// Version 0.1.0 made queues ready beside status.json: what a crash of it has left there may be a queue that it had
-    /// displaced, with news in it. One that runs still, and holds the lock, is left alone.
-    fn adopt_what_an_older_version_staged(&self, root: &Folder) -> Result<(), DirectoryError> {
-        let request = root.open(layout::REQUEST_DIR)?;
-        let staged = name_of(layout::STATUS_STAGED);
-        if request.facts_of(staged)?.is_none() {
-            return Ok(());
-        }
-        let Some(_lock) = Lock::try_acquire(&request, name_of(layout::STATUS_LOCK))? else { return Ok(()) };
-
-        let displaced = root.open(layout::DISPLACED_DIR)?;
-        let name = layout::displaced(now_ns());
-        match request.rename(staged, &displaced, name_of(&name)) {
-            // It has got its place meanwhile.
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(error) => Err(request.error(staged, error)),
-        }
-    }
 }
 
 /// The last component of a name of the layout.
@@ -188,8 +181,13 @@ pub(crate) fn now_ns() -> u64 {
 
 /// Makes a folder of the layout, for those who may work in the folder that it is in; says whether there was none.
 fn make_folder(root: &Folder, name: &str) -> Result<bool, DirectoryError> {
-    let is_new = root.make_folder(name)?;
-    let folder = root.open(name)?;
+    // Looked for first: making one locks the folder that it is in, also where it is there already.
+    let there = root.open_if_there(name)?;
+    let is_new = there.is_none() && root.make_folder(name)?;
+    let folder = match there {
+        Some(folder) => folder,
+        None => root.open(name)?,
+    };
     // A hidden folder is ours alone. One that is narrower than its parent was made under another umask, and keeps
     // others from replacing status.json.
     if is_new || name_of(name).starts_with('.') {
@@ -208,9 +206,28 @@ fn widen(folder: &Folder, parent: &Facts, is_new: bool) -> Result<(), DirectoryE
     let is_ours = own.owner == rustix::process::geteuid().as_raw();
     let is_narrower = like.mode() & !own.mode != 0;
     if is_new || (is_ours && is_narrower) {
-        like.give_to(folder).map_err(|error| folder.error("", error))?;
+        like.at_least(&own).give_to(folder).map_err(|error| folder.error("", error))?;
     }
     Ok(())
+}
+
+/// Version 0.1.0 made queues ready beside status.json: what a crash of it has left there may be a queue that it had
+/// displaced, with news in it. One that runs still, and holds the lock, is left alone.
+fn adopt_what_an_older_version_staged(root: &Folder) -> Result<(), DirectoryError> {
+    let request = root.open(layout::REQUEST_DIR)?;
+    let staged = name_of(layout::STATUS_STAGED);
+    if request.facts_of(staged)?.is_none() {
+        return Ok(());
+    }
+    let Some(_lock) = Lock::try_acquire(&request, name_of(layout::STATUS_LOCK))? else { return Ok(()) };
+
+    let displaced = root.open(layout::DISPLACED_DIR)?;
+    let name = layout::displaced(now_ns());
+    match request.rename(staged, &displaced, name_of(&name)) {
+        // It has got its place meanwhile.
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(request.error(staged, error)),
+    }
 }
 
 /// The files in the folder that the protocol makes, and that are a week old.

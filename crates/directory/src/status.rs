@@ -1,7 +1,7 @@
 //! Reading and replacing status.json, which the other side rewrites too.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,15 @@ use rustix::io::Errno;
 
 use crate::durable::{self, Like};
 use crate::facts::Facts;
-use crate::folder::{Folder, Opened, facts_of};
+use crate::folder::{Folder, Opened, facts_of, sync_file};
 use crate::shared::{name_of, now_ns};
 use crate::{Digest, DirectoryError, Fingerprint, Lock, SharedDir, StatusWatch};
 
 /// How often [`SharedDir::update_status`] tries again while somebody else is writing, and the pause between.
 const UPDATE_TRIES: u32 = 400;
 const UPDATE_PAUSE: Duration = Duration::from_millis(25);
+/// How much of a queue is written at once.
+const WRITE_BYTES: usize = 256 * 1024;
 /// How many numbers are tried for a staged queue, and for one that is put aside, until one is free.
 const NAME_TRIES: u64 = 100;
 
@@ -47,20 +49,32 @@ pub enum Published {
     Overtaken,
 }
 
-/// The bytes of a queue, and what tells them from others.
-pub(crate) struct QueueBytes {
+/// Which file a queue was in, and what tells its content from others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct There {
     pub facts: Facts,
     pub digest: Digest,
+}
+
+/// The bytes of a queue.
+pub(crate) struct QueueBytes {
+    pub there: There,
     /// The size alone, where it is more than anybody reads.
     content: Result<Vec<u8>, u64>,
 }
 
 impl QueueBytes {
-    pub(crate) fn parse(&self) -> Result<Queue, BrokenQueue> {
-        match &self.content {
+    pub(crate) fn parse(self) -> Result<Queue, BrokenQueue> {
+        match self.content {
             Ok(bytes) => Queue::parse(bytes),
-            Err(size_bytes) => Err(BrokenQueue::TooLarge { size_bytes: *size_bytes }),
+            Err(size_bytes) => Err(BrokenQueue::TooLarge { size_bytes }),
         }
+    }
+
+    /// What a look at status.json gives.
+    pub(crate) fn into_seen(self) -> SeenStatus {
+        let digest = Some(self.there.digest);
+        SeenStatus { queue: self.parse().map(Some), digest }
     }
 }
 
@@ -76,14 +90,38 @@ fn read_opened(folder: &Folder, name: &str, opened: Opened) -> Result<QueueBytes
     let Opened { file, facts } = opened;
     let size_bytes = facts.fingerprint.size_bytes();
     if size_bytes > Queue::MAX_BYTES {
-        // Told from others by its size: nobody reads it, and nothing is written over it.
-        let digest = Digest::of(format!("{size_bytes} bytes are too many").as_bytes());
-        return Ok(QueueBytes { facts, digest, content: Err(size_bytes) });
+        let there = There { facts, digest: digest_by_size(size_bytes) };
+        return Ok(QueueBytes { there, content: Err(size_bytes) });
     }
 
     let mut bytes = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or_default());
     file.take(Queue::MAX_BYTES).read_to_end(&mut bytes).map_err(DirectoryError::at(&folder.path(name)))?;
-    Ok(QueueBytes { facts, digest: Digest::of(&bytes), content: Ok(bytes) })
+    let there = There { facts, digest: Digest::of(&bytes) };
+    Ok(QueueBytes { there, content: Ok(bytes) })
+}
+
+/// Which queue is there, without keeping it in memory; `None` if there is none.
+pub(crate) fn look_at_queue(folder: &Folder, name: &str) -> Result<Option<There>, DirectoryError> {
+    match folder.open_listed(name)? {
+        Some(opened) => look_at_opened(folder, name, opened).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn look_at_opened(folder: &Folder, name: &str, opened: Opened) -> Result<There, DirectoryError> {
+    let Opened { file, facts } = opened;
+    let size_bytes = facts.fingerprint.size_bytes();
+    if size_bytes > Queue::MAX_BYTES {
+        return Ok(There { facts, digest: digest_by_size(size_bytes) });
+    }
+    let content = file.take(Queue::MAX_BYTES);
+    let digest = Digest::of_all(content).map_err(DirectoryError::at(&folder.path(name)))?;
+    Ok(There { facts, digest })
+}
+
+/// What is too large is told from others by its size: nobody reads it, and nothing is written over it.
+fn digest_by_size(size_bytes: u64) -> Digest {
+    Digest::of(format!("{size_bytes} bytes are too many").as_bytes())
 }
 
 /// The folders in which status.json is replaced, held open for one operation.
@@ -99,7 +137,16 @@ struct Staged<'a> {
     file: File,
     facts: Facts,
     digest: Digest,
-    content: &'a [u8],
+    queue: &'a Queue,
+}
+
+impl Staged<'_> {
+    /// Whether this is what the system says of the staged file, whatever its name is now. It is open: no other file can
+    /// have got its number.
+    fn is_file_of(&self, facts: &Facts) -> bool {
+        let ours = facts_of(&self.file).unwrap_or(self.facts);
+        ours.fingerprint.is_same_file(&facts.fingerprint)
+    }
 }
 
 /// How a staged queue's way to its place ended.
@@ -123,8 +170,8 @@ impl SharedDir {
         let Some(read) = read_queue(&request, name_of(layout::STATUS))? else {
             return Ok(SeenStatus { queue: Ok(None), digest: None });
         };
-        self.memory.know(read.digest);
-        Ok(SeenStatus { queue: read.parse().map(Some), digest: Some(read.digest) })
+        self.memory.know(read.there.digest);
+        Ok(read.into_seen())
     }
 
     /// Looks whether status.json holds something else than at the last look, and reads it then; `None` if it does not.
@@ -141,11 +188,16 @@ impl SharedDir {
         }
 
         let read = read_opened(&request, name, opened)?;
-        self.memory.know(read.digest);
-        if !watch.see(read.facts.fingerprint, read.digest, now) {
-            return Ok(None);
-        }
-        Ok(Some(SeenStatus { queue: read.parse().map(Some), digest: Some(read.digest) }))
+        self.memory.know(read.there.digest);
+        let is_news = watch.see(read.there.facts.fingerprint, read.there.digest, now);
+        Ok(is_news.then(|| read.into_seen()))
+    }
+
+    /// Makes sure that what status.json holds is on the disk: scripts do not, and the cloud is told nothing that a power
+    /// cut could undo here. Nothing where there is no file.
+    pub fn sync_status(&self) -> Result<(), DirectoryError> {
+        let request = self.root()?.open(layout::REQUEST_DIR)?;
+        sync_file(&request, name_of(layout::STATUS))
     }
 
     /// Replaces status.json, durably and in one step, if it still holds what was read. Between this last look and the
@@ -160,11 +212,11 @@ impl SharedDir {
         queue: &Queue,
     ) -> Result<Published, DirectoryError> {
         let place = self.queue_place()?;
-        let there = read_queue(&place.request, name_of(layout::STATUS))?;
-        if there.as_ref().map(|there| there.digest) != read {
+        let there = look_at_queue(&place.request, name_of(layout::STATUS))?;
+        if there.map(|there| there.digest) != read {
             return Ok(Published::Overtaken);
         }
-        self.replace(lock, &place, there.as_ref(), queue)
+        self.replace(lock, &place, there, queue)
     }
 
     pub(crate) fn queue_place(&self) -> Result<QueuePlace, DirectoryError> {
@@ -176,16 +228,15 @@ impl SharedDir {
         &self,
         lock: &Lock,
         place: &QueuePlace,
-        there: Option<&QueueBytes>,
+        there: Option<There>,
         queue: &Queue,
     ) -> Result<Published, DirectoryError> {
-        let content = queue.render();
-        let size_bytes = content.len() as u64;
+        let size_bytes = queue.rendered_bytes();
         if size_bytes > Queue::MAX_BYTES {
             return Err(DirectoryError::QueueTooLarge { size_bytes });
         }
 
-        let staged = place.stage(&content, there)?;
+        let staged = place.stage(queue, there)?;
         let placed = match place.put(&staged, there) {
             Ok(placed) => placed,
             Err(error) => {
@@ -216,12 +267,12 @@ impl SharedDir {
         let request = self.root()?.open(layout::REQUEST_DIR)?;
         let status = name_of(layout::STATUS);
         let Some(there) = read_queue(&request, status)? else { return Ok(false) };
-        if Some(there.digest) != read {
+        if Some(there.there.digest) != read {
             return Ok(false);
         }
-        match there.parse() {
-            Ok(_) | Err(BrokenQueue::TooLarge { .. }) => return Ok(false),
-            Err(_) => {}
+        let is_to_stay = there.parse().map_or_else(|broken| broken.is_only_large(), |_| true);
+        if is_to_stay {
+            return Ok(false);
         }
 
         put_aside(&request, status, name_of(name))?;
@@ -239,12 +290,13 @@ impl SharedDir {
         for _ in 0..UPDATE_TRIES {
             let lock = self.lock()?;
             let place = self.queue_place()?;
-            let Some(there) = read_queue(&place.request, name_of(layout::STATUS))? else { return Ok(None) };
+            let Some(read) = read_queue(&place.request, name_of(layout::STATUS))? else { return Ok(None) };
+            let there = read.there;
             self.memory.know(there.digest);
-            match there.parse() {
+            match read.parse() {
                 Ok(mut queue) => {
                     let Some(answer) = change(&mut queue) else { return Ok(None) };
-                    match self.replace(&lock, &place, Some(&there), &queue)? {
+                    match self.replace(&lock, &place, Some(there), &queue)? {
                         Published::InPlace { trouble, .. } => {
                             log(trouble);
                             return Ok(Some(answer));
@@ -261,6 +313,12 @@ impl SharedDir {
     }
 }
 
+fn write_queue(queue: &Queue, file: &mut File) -> io::Result<()> {
+    let mut buffered = BufWriter::with_capacity(WRITE_BYTES, file);
+    queue.write_to(&mut buffered)?;
+    buffered.flush()
+}
+
 fn log(trouble: Option<DirectoryError>) {
     if let Some(error) = trouble {
         tracing::warn!(%error, "status.json was replaced, and then something failed");
@@ -270,8 +328,8 @@ fn log(trouble: Option<DirectoryError>) {
 impl QueuePlace {
     /// Makes a new queue ready where the one that it displaces is to linger. Its name tells with what its digest begins:
     /// so whoever finds a file there knows whether that is a queue that was displaced, or one that never got its place.
-    fn stage<'a>(&self, content: &'a [u8], there: Option<&QueueBytes>) -> Result<Staged<'a>, DirectoryError> {
-        let digest = Digest::of(content);
+    fn stage<'a>(&self, queue: &'a Queue, there: Option<There>) -> Result<Staged<'a>, DirectoryError> {
+        let digest = Digest::of_queue(queue);
         let mut like = Like::file_in(&self.request.facts()?);
         if let Some(there) = there {
             like = like.and(&there.facts);
@@ -285,15 +343,15 @@ impl QueuePlace {
                 Err(Errno::EXIST) => continue,
                 Err(error) => return Err(self.displaced.error(&name, error)),
             };
-            let file = durable::fill(&self.displaced, &name, file, like, |file| file.write_all(content))?;
+            let file = durable::fill(&self.displaced, &name, file, like, |file| write_queue(queue, file))?;
             let facts = facts_of(&file).map_err(|error| self.displaced.error(&name, error))?;
-            return Ok(Staged { number, name, file, facts, digest, content });
+            return Ok(Staged { number, name, file, facts, digest, queue });
         }
         Err(self.displaced.error("", Errno::EXIST))
     }
 
     /// Gives the staged queue its place, if the queue is the one that was read.
-    fn put(&self, staged: &Staged<'_>, there: Option<&QueueBytes>) -> Result<Placed, DirectoryError> {
+    fn put(&self, staged: &Staged<'_>, there: Option<There>) -> Result<Placed, DirectoryError> {
         if !self.still_holds(there)? {
             return Ok(Placed::Overtaken);
         }
@@ -311,13 +369,13 @@ impl QueuePlace {
         }
     }
 
-    fn still_holds(&self, there: Option<&QueueBytes>) -> Result<bool, DirectoryError> {
+    fn still_holds(&self, there: Option<There>) -> Result<bool, DirectoryError> {
         let name = name_of(layout::STATUS);
         let now = self.request.open_file(name, OFlags::RDONLY)?;
         match (now, there) {
             (None, None) => Ok(true),
             (Some(now), Some(there)) if now.facts.fingerprint == there.facts.fingerprint => Ok(true),
-            (Some(now), Some(there)) => Ok(read_opened(&self.request, name, now)?.digest == there.digest),
+            (Some(now), Some(there)) => Ok(look_at_opened(&self.request, name, now)?.digest == there.digest),
             _ => Ok(false),
         }
     }
@@ -334,8 +392,8 @@ impl QueuePlace {
     fn take_free_name(&self, staged: &Staged<'_>) -> Result<Placed, Errno> {
         let status = name_of(layout::STATUS);
         match self.displaced.rename_to_free_name(&staged.name, &self.request, status) {
-            // Nothing was displaced.
-            Ok(()) => Ok(Placed::WithoutExchange),
+            // Nothing was displaced, and nothing was lost.
+            Ok(()) => Ok(Placed::Exchanged),
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV) => self.rename(staged),
             Err(error) => Err(error),
         }
@@ -358,38 +416,34 @@ impl QueuePlace {
             DirectoryError::Io { source, .. } => Errno::from_io_error(&source).unwrap_or(Errno::IO),
             _ => Errno::IO,
         };
-        durable::stage(&self.request, beside, |file| file.write_all(staged.content)).map_err(io)?;
-        self.request.rename(beside, &self.request, status)?;
+        durable::stage(&self.request, beside, |file| write_queue(staged.queue, file)).map_err(io)?;
+        let renamed = self.request.rename(beside, &self.request, status);
+        // What is left beside would be taken for a queue that an older version has displaced.
+        let _ = self.request.remove(beside);
+        renamed?;
         let _ = self.displaced.remove(&staged.name);
         Ok(Placed::WithoutExchange)
     }
 
     /// Whether status.json is the staged queue. Where nobody can say, it is not.
     fn is_in_place(&self, staged: &Staged<'_>) -> bool {
-        let there = read_queue(&self.request, name_of(layout::STATUS));
+        let there = look_at_queue(&self.request, name_of(layout::STATUS));
         let Ok(Some(there)) = there else { return false };
-        self.is_staged(staged, &there.facts) || there.digest == staged.digest
+        staged.is_file_of(&there.facts) || there.digest == staged.digest
     }
 
     fn how_it_came_there(&self, staged: &Staged<'_>) -> Placed {
         match self.displaced.facts_of(&staged.name) {
-            Ok(Some(facts)) if !self.is_staged(staged, &facts) => Placed::Exchanged,
+            Ok(Some(facts)) if !staged.is_file_of(&facts) => Placed::Exchanged,
             _ => Placed::WithoutExchange,
         }
-    }
-
-    #[expect(clippy::unused_self, reason = "it reads as what it asks about")]
-    fn is_staged(&self, staged: &Staged<'_>, facts: &Facts) -> bool {
-        // It is open: no other file can have got its number.
-        let ours = facts_of(&staged.file).unwrap_or(staged.facts);
-        ours.fingerprint.is_same_file(&facts.fingerprint)
     }
 
     /// Removes a staged queue that has not got its place. Where it cannot be told from one that was displaced, it stays:
     /// its name says what it is.
     fn remove_staged(&self, staged: &Staged<'_>) {
         if let Ok(Some(facts)) = self.displaced.facts_of(&staged.name)
-            && self.is_staged(staged, &facts)
+            && staged.is_file_of(&facts)
         {
             let _ = self.displaced.remove(&staged.name);
         }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bcrlapi_domain::State;
 use bcrlapi_exchange::{Queue, layout};
 
 use crate::displaced::was_never_public;
@@ -83,11 +82,11 @@ impl SharedDir {
             return Ok(true);
         }
         let Some(read) = read_queue(folder, &queue.name)? else { return Ok(false) };
-        if was_never_public(&queue.name, read.digest) || self.memory.knows(read.digest) {
+        if was_never_public(&queue.name, read.there.digest) || self.memory.knows(read.there.digest) {
             return Ok(false);
         }
         match read.parse() {
-            Ok(displaced) => Ok(says_more(&displaced, published)),
+            Ok(displaced) => Ok(!published.knows_all_of(&displaced)),
             // Somebody is writing it, or has died over it.
             Err(_) => Ok(!is_over),
         }
@@ -116,16 +115,4 @@ fn age(facts: &Facts, staged: &Fingerprint) -> Duration {
     let in_ns = |(seconds, nanoseconds): (i64, i64)| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     let age_ns = in_ns(staged.changed()) - in_ns(facts.fingerprint.changed());
     Duration::from_nanos(u64::try_from(age_ns).unwrap_or_default())
-}
-
-/// Whether the one queue says of a job that it is further, or has an entry that the other lacks. One that only waits
-/// says nothing: the cloud knows that too.
-fn says_more(displaced: &Queue, published: &Queue) -> bool {
-    displaced.entries().iter().any(|entry| {
-        let (Some(id), Some(state)) = (entry.id(), entry.state()) else { return false };
-        match published.entry(id) {
-            None => state != State::Pending,
-            Some(there) => there.state().map_or(state.is_done(), |known| known.is_behind(state)),
-        }
-    })
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::facts::Facts;
 use crate::folder::Folder;
-use crate::{DirectoryError, FileSystem, Lock, SharedDir, durable};
+use crate::{DirectoryError, FileSystem, Lock, SeenStatus, SharedDir, durable};
 
 /// Who writes into a folder gives its files this group, where the folder has this bit.
 const SET_GROUP_ID: u32 = 0o2000;
@@ -39,7 +39,7 @@ impl DirectoryTrial {
     pub fn of(root: &Path) -> Result<Self, DirectoryError> {
         let root = root.canonicalize().map_err(DirectoryError::at(root))?;
         let directory = SharedDir::at(root);
-        directory.root()?.names()?;
+        directory.root()?.lists(layout::TRIAL)?;
         Ok(Self { directory })
     }
 
@@ -105,6 +105,14 @@ impl DirectoryTrial {
         }
     }
 
+    /// Reads status.json; none where an agent has not made its folder yet.
+    pub fn read_status(&self) -> Result<SeenStatus, DirectoryError> {
+        match self.directory.root()?.open_if_there(layout::REQUEST_DIR)? {
+            Some(_) => self.directory.read_status(),
+            None => Ok(SeenStatus { queue: Ok(None), digest: None }),
+        }
+    }
+
     /// The directory, and those of its folders that are there.
     fn folders(&self) -> Result<Vec<Folder>, DirectoryError> {
         let mut folders = vec![self.directory.root()?];
@@ -127,8 +135,8 @@ impl DirectoryTrial {
 
 fn write_in(folder: &Folder) -> Result<(), DirectoryError> {
     let (name, other) = (layout::TRIAL, layout::TRIAL_OTHER);
-    durable::stage(folder, other, |file| file.write_all(b"{"))?;
-    durable::put_in_place(folder, other, name)?;
+    let file = durable::stage(folder, other, |file| file.write_all(b"{"))?;
+    durable::put_in_place(folder, &file, other, name)?;
     folder.sync()?;
 
     let at = |error: std::io::Error| DirectoryError::at(&folder.path(name))(error);

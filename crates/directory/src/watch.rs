@@ -71,13 +71,15 @@ impl StatusWatch {
 mod tests {
     use super::*;
 
-    fn fingerprint() -> Fingerprint {
-        Fingerprint::of(&tempfile::tempfile().unwrap().metadata().unwrap())
+    fn fingerprint(size_bytes: u64) -> Fingerprint {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(size_bytes).unwrap();
+        Fingerprint::of(&file.metadata().unwrap())
     }
 
     #[test]
     fn a_file_is_read_again_until_a_tick_has_passed_since_its_last_change() {
-        let (alike, start) = (fingerprint(), Instant::now());
+        let (alike, start) = (fingerprint(1), Instant::now());
         let after = |ms| start + Duration::from_millis(ms);
         let mut watch = StatusWatch::default();
         assert!(watch.is_read_due(&alike, start), "nothing was read yet");
@@ -91,13 +93,13 @@ mod tests {
 
         assert!(!watch.see(alike, Digest::of(b"two"), after(4_100)));
         assert!(!watch.is_read_due(&alike, after(5_000)), "a tick later it is known");
-        assert!(watch.is_read_due(&fingerprint(), after(5_000)), "another file");
+        assert!(watch.is_read_due(&fingerprint(2), after(5_000)), "another file");
         assert!(watch.is_read_due(&alike, after(64_100)), "after a minute nothing is trusted");
     }
 
     #[test]
     fn what_was_published_is_read_once_and_is_no_news() {
-        let (alike, now) = (fingerprint(), Instant::now());
+        let (alike, now) = (fingerprint(1), Instant::now());
         let mut watch = StatusWatch::default();
         watch.has_published(Digest::of(b"ours"));
         assert!(watch.is_read_due(&alike, now));

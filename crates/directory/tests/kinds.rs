@@ -2,6 +2,7 @@
 //! what they seem.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bcrlapi_directory::{Digest, DirectoryError, JOURNAL_MAX_BYTES, ListedResponse, Published, SharedDir, StatusWatch};
+use bcrlapi_directory::{Digest, DirectoryError, JOURNAL_MAX_BYTES, Published, SharedDir, StatusWatch};
 use bcrlapi_domain::{JobId, State};
 use bcrlapi_exchange::{Queue, layout};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -120,8 +121,10 @@ fn a_queue_that_was_repaired_within_the_same_tick_is_not_put_aside() {
     let whole = queue("done", "done");
     fixture.write_status(&whole.replace('}', "{"));
     let broken = fixture.directory.read_status().unwrap().digest;
-    fixture.write_status_at_the_same_time(&whole);
     let lock = fixture.directory.lock().unwrap();
+    fixture.write_status_at_the_same_time(&whole.replace('}', "["));
+    assert!(!fixture.directory.quarantine_status(&lock, broken, "request/aside").unwrap(), "somebody is writing it");
+    fixture.write_status_at_the_same_time(&whole);
     assert!(!fixture.directory.quarantine_status(&lock, broken, "request/aside").unwrap());
     assert!(fixture.state().unwrap().is_done());
 }
@@ -246,11 +249,12 @@ fn a_hard_link_is_no_response() {
 fn a_response_appears_when_its_program_has_ended() {
     let fixture = fixture();
     let directory = &fixture.directory;
+    let asked = BTreeSet::from([id(), OTHER_ID.parse().unwrap()]);
     assert!(directory.open_running_or_response(id()).unwrap().is_none());
     assert!(matches!(directory.place_response(id()), Err(DirectoryError::ResponseMissing(_))));
 
     fs::write(directory.running_path(id()), "{\"n\": 1}").unwrap();
-    assert_eq!(directory.response_dates(|_| true).unwrap().len(), 0, "it is nobody's business yet");
+    assert_eq!(directory.response_dates(&asked).unwrap().len(), 0, "it is nobody's business yet");
     let mut text = String::new();
     directory.open_running_or_response(id()).unwrap().unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, "{\"n\": 1}");
@@ -259,9 +263,8 @@ fn a_response_appears_when_its_program_has_ended() {
     assert_eq!(fs::read_to_string(fixture.path(&layout::response(id()))).unwrap(), "{\"n\": 1}");
 
     let written = fs::metadata(fixture.path(&layout::response(id()))).unwrap().modified().unwrap();
-    let dates = directory.response_dates(|asked| asked == id()).unwrap();
-    assert_eq!(dates.get(&id()), Some(&ListedResponse::Written(written)));
-    assert_eq!(directory.response_dates(|_| false).unwrap().len(), 0);
+    assert_eq!(directory.response_dates(&asked).unwrap(), BTreeMap::from([(id(), written)]));
+    assert_eq!(directory.response_dates(&BTreeSet::new()).unwrap().len(), 0);
 
     fs::remove_dir(fixture.path(layout::RUNNING_DIR)).unwrap();
     assert!(directory.open_running_or_response(id()).unwrap().is_some(), "its program has written there by itself");

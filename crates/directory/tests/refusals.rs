@@ -192,6 +192,11 @@ fn what_the_disk_refuses_before_the_exchange_is_an_error() {
     assert!(error.contains("Input/output error"), "{error}");
     assert_eq!(state(&directory), Some(State::Pending));
     assert_eq!(directory.displaced().unwrap(), [], "what was begun is gone");
+
+    directory.sync_status().expect_err("what a script has written is not on the disk either");
+    directory.sync_response(id()).expect("there is none");
+    fs::write(directory.path(&layout::response(id())), "{}").unwrap();
+    directory.sync_response(id()).expect_err("nor is a response");
 }
 
 #[test]

@@ -17,10 +17,10 @@ pub enum Action {
     Deliver(Job),
     /// Put this queue in the place of the one that was read.
     Publish(Queue),
-    /// Remove a displaced queue in which there has been no news for a while.
+    /// Remove a displaced queue that nobody has written to for a while.
     Discard {
-        /// Its inode's number.
-        inode: u64,
+        /// The number that is its name.
+        number: u64,
     },
     /// Fetch the response of a job that is done and write its file: the lab has lost it.
     Restore(Job),
@@ -109,6 +109,11 @@ impl Action {
         }
     }
 
+    /// Whether it tells the cloud what the queue says of a job.
+    pub fn tells_of_the_queue(&self) -> bool {
+        matches!(self, Self::Report { .. } | Self::Return { .. } | Self::Fail { .. })
+    }
+
     /// Whether it brings something back that the lab has lost.
     pub(crate) fn brings_back(&self) -> bool {
         matches!(self, Self::Ask(_) | Self::Deliver(_) | Self::Restore(_) | Self::Publish(_) | Self::Quarantine)
@@ -130,7 +135,7 @@ impl fmt::Display for Action {
             | Self::Return { id, .. }
             | Self::Fail { id, .. } => write!(f, " {id}"),
             Self::Deliver(job) | Self::Restore(job) => write!(f, " {}", job.id),
-            Self::Discard { inode } => write!(f, " displaced queue {inode}"),
+            Self::Discard { number } => write!(f, " displaced queue {number}"),
             Self::Publish(_) | Self::Quarantine => f.write_str(" status.json"),
             Self::Prune | Self::Heartbeat(_) => Ok(()),
         }

@@ -1,22 +1,29 @@
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use bcrlapi_domain::{ApiName, Job, JobId, Outcome, State, Status, limits};
 use chrono::FixedOffset;
 use serde::{Deserialize, Serialize};
-use serde_json::value::to_raw_value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::fields::{Fields, usual};
-use crate::{lab_date, spaced_json};
+use crate::line::Line;
+use crate::text::to_ascii;
+use crate::words::{OutcomeWord, StatusWord};
+use crate::{WorkerMark, lab_date, spaced_json};
 
-/// One job's place in the queue: a line of JSON with all its fields as they were found.
+/// One job's place in the queue: a line of JSON, in ASCII, with all its fields as they were found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    // Shared: a plan makes a new queue of the old one's entries.
-    line: Arc<str>,
-    // What the line says of the job, read once: a plan asks for it again and again.
+    line: Line,
+    said: Said,
+}
+
+/// What an entry's line says of its job, read once: a plan asks for it again and again.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Said {
     id: Option<JobId>,
     state: Option<State>,
+    has_unknown_word: bool,
 }
 
 /// What almost every entry says of its job. Reading just this takes a third of the time.
@@ -25,6 +32,7 @@ struct UsualEntry<'a> {
     uuid: &'a str,
     status: &'a str,
     outcome: Option<&'a str>,
+    error: Option<&'a str>,
 }
 
 /// The fields of an entry that the agent makes.
@@ -51,73 +59,106 @@ impl Entry {
             outcome: outcome_word(job.state),
             error: job.error.as_deref(),
         });
-        Self { line: line.into(), id: Some(job.id), state: Some(job.state) }
+        let said = Said { id: Some(job.id), state: Some(job.state), has_unknown_word: false };
+        Self { line: to_ascii(line.into()).into_owned().into(), said }
     }
 
-    /// The entry that somebody has written.
+    /// An entry of a line that has been read already.
+    pub(crate) fn of(line: Line, said: Said) -> Self {
+        Self { line, said }
+    }
+
+    /// The entry that somebody has written as one value of JSON.
     pub(crate) fn read(json: &str) -> Self {
-        if let Some(usual) = usual(json.as_bytes()) {
-            return Self::of(json, &usual);
-        }
-        let fields = Fields::of(json);
-        let text = |name| fields.text(name);
-        let state = text("status").and_then(|status| state_of(&status, text("outcome").as_deref()));
-        Self { line: on_one_line(json).into(), id: text("uuid").and_then(|uuid| uuid.parse().ok()), state }
+        let said = Said::by(json);
+        Self { line: to_ascii(on_one_line(json)).into_owned().into(), said }
     }
 
-    /// The entry with which a text begins, and the rest of the text; `None` if the entry is not as usual.
-    pub(crate) fn read_first(text: &str) -> Option<(Self, &str)> {
-        let mut values = serde_json::Deserializer::from_str(text).into_iter();
-        // To serde, an array is a struct too.
-        let usual = values.next().filter(|_| text.starts_with('{'))?.ok()?;
-        let (json, rest) = text.split_at(values.byte_offset());
-        Some((Self::of(json, &usual), rest))
-    }
-
-    fn of(json: &str, usual: &UsualEntry<'_>) -> Self {
-        let state = state_of(usual.status, usual.outcome);
-        Self { line: on_one_line(json).into(), id: usual.uuid.parse().ok(), state }
+    /// The same entry on its own: it does not keep the queue in memory that it was read from.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { line: self.line.detached(), said: self.said }
     }
 
     /// Which job it is for; none where the APP wrote something else.
     pub fn id(&self) -> Option<JobId> {
-        self.id
+        self.said.id
     }
 
-    /// How far the APP says the job is. `failed` is read as done and failed; of a word nobody knows nothing is said.
+    /// How far the APP says the job is; `None` where it has no status. Words are read in any case and by synonym; a word
+    /// that nobody knows is read as processing, since somebody has written it over `pending`.
     pub fn state(&self) -> Option<State> {
-        self.state
+        self.said.state
+    }
+
+    /// The status that the APP has written, if it is a word that nobody knows: at most 40 characters, for the log.
+    pub fn unknown_word(&self) -> Option<String> {
+        const WORD_MAX_CHARS: usize = 40;
+        if !self.said.has_unknown_word {
+            return None;
+        }
+        let fields = Fields::of(self.line());
+        let word = fields.text("status").or_else(|| Some(fields.raw("status")?.get().to_owned()))?;
+        Some(word.chars().take(WORD_MAX_CHARS).collect())
     }
 
     /// Why the job failed, as the APP says it: at most [`limits::ERROR_MAX_CHARS`], the end of it.
     pub fn error(&self) -> Option<String> {
-        let text = Fields::of(&self.line).text("error")?;
+        let text = Fields::of(self.line()).text("error")?;
         let surplus = text.chars().count().saturating_sub(limits::ERROR_MAX_CHARS);
         Some(text.chars().skip(surplus).collect())
     }
 
     /// How much of the job is done, 0 to 100.
     pub fn progress(&self) -> Option<u8> {
-        let percent = Fields::of(&self.line).get::<f64>("progress").filter(|percent| *percent >= 0.0)?;
+        let percent = Fields::of(self.line()).get::<f64>("progress").filter(|percent| *percent >= 0.0)?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 0 and 100")]
         Some(percent.min(100.0) as u8)
     }
 
     /// What the APP says of the job: at most [`limits::MESSAGE_MAX_CHARS`], the beginning of it.
     pub fn message(&self) -> Option<String> {
-        let text = Fields::of(&self.line).text("message")?;
+        let text = Fields::of(self.line()).text("message")?;
         Some(text.chars().take(limits::MESSAGE_MAX_CHARS).collect())
+    }
+
+    /// The worker that has claimed the job; `None` where a script has, or nobody.
+    pub fn worker(&self) -> Option<WorkerMark> {
+        Fields::of(self.line()).get("worker")
     }
 
     /// The entry as one line of status.json.
     pub fn line(&self) -> &str {
-        &self.line
+        self.line.as_str()
     }
 
-    /// Whether the other is further. A word that nobody knows is behind nothing but `done`.
+    /// Whether a worker has the job, which says itself when the program is over.
+    pub fn is_held_by_worker(&self) -> bool {
+        Fields::of(self.line()).raw("worker").is_some_and(|mark| mark.get() != "null")
+    }
+
+    /// Whether the other is further. An entry without a status says nothing, and is behind whatever says something.
     pub(crate) fn is_behind(&self, other: &Self) -> bool {
-        let further = |other: State| self.state.map_or(other.is_done(), |state| state.is_behind(other));
-        other.state.is_some_and(further)
+        other.state().is_some_and(|other| self.is_behind_state(other))
+    }
+
+    /// Whether a program has wanted the job: it is not pending any more.
+    pub(crate) fn has_started(&self) -> bool {
+        self.state().is_some_and(|state| state != State::Pending)
+    }
+
+    /// Whether this state is further.
+    pub(crate) fn is_behind_state(&self, other: State) -> bool {
+        self.state().is_none_or(|state| state.is_behind(other))
+    }
+
+    /// Says which worker has the job; all other fields stay.
+    pub(crate) fn set_worker(&mut self, mark: &WorkerMark) {
+        let mark = RawValue::from_string(spaced_json::line(mark)).expect("a mark is written to memory without fail");
+        let mut fields = Fields::of(self.line());
+        fields.set("worker", &mark);
+        let line = to_ascii(spaced_json::line(&fields).into()).into_owned();
+        self.line = line.into();
     }
 
     /// Says this of the job from here on; all other fields stay.
@@ -125,35 +166,81 @@ impl Entry {
         let raw = |text: &str| to_raw_value(text).expect("a text is written to memory without fail");
         let status = raw(state.status().as_str());
         let (outcome, error) = (outcome_word(state).map(raw), error.map(raw));
-        let mut fields = Fields::of(&self.line);
+        let mut fields = Fields::of(self.line());
         fields.set("status", &status);
         for (name, value) in [("outcome", &outcome), ("error", &error)] {
             if let Some(value) = value {
                 fields.set(name, value);
             }
         }
-        let line = spaced_json::line(&fields).into();
-        self.line = line;
-        self.state = Some(state);
+        let line = to_ascii(spaced_json::line(&fields).into()).into_owned();
+        self.line = line.into();
+        self.said = Said { state: Some(state), has_unknown_word: false, ..self.said };
     }
+}
+
+impl Said {
+    /// What an entry says that somebody has written.
+    pub(crate) fn by(json: &str) -> Self {
+        if let Some(usual) = usual(json.as_bytes()) {
+            return Self::of(&usual);
+        }
+        let fields = Fields::of(json);
+        let text = |name| fields.text(name);
+        let id = text("uuid").and_then(|uuid| id_of(&uuid));
+        let status = fields.raw("status").filter(|status| status.get() != "null");
+        if status.is_none() {
+            return Self { id, state: None, has_unknown_word: false };
+        }
+        // What is no text, like a number, is no word that anybody knows.
+        let status = text("status").unwrap_or_default();
+        Self::from_words(id, &status, text("outcome").as_deref(), text("error").as_deref())
+    }
+
+    /// What the entry says with which a text begins, and where it ends; `None` if the entry is not as usual.
+    pub(crate) fn by_first(text: &str) -> Option<(Self, usize)> {
+        let mut values = serde_json::Deserializer::from_str(text).into_iter();
+        // To serde, an array is a struct too.
+        let usual = values.next().filter(|_| text.starts_with('{'))?.ok()?;
+        Some((Self::of(&usual), values.byte_offset()))
+    }
+
+    fn of(usual: &UsualEntry<'_>) -> Self {
+        Self::from_words(id_of(usual.uuid), usual.status, usual.outcome, usual.error)
+    }
+
+    fn from_words(id: Option<JobId>, status: &str, outcome: Option<&str>, error: Option<&str>) -> Self {
+        let word = StatusWord::read(status);
+        let state = match word {
+            StatusWord::Known(Status::Pending) => State::Pending,
+            StatusWord::Known(Status::Processing) | StatusWord::Unknown => State::Processing,
+            StatusWord::Known(Status::Done) => State::Done(outcome_of(outcome, error)),
+            StatusWord::Failed => State::Done(Outcome::Failed),
+        };
+        Self { id, state: Some(state), has_unknown_word: word == StatusWord::Unknown }
+    }
+}
+
+/// Only a failure is told apart here: how else a job can end is not for the APP to say. Who gives a reason without an
+/// outcome has failed, so that the reason is not lost.
+fn outcome_of(outcome: Option<&str>, error: Option<&str>) -> Outcome {
+    let has_reason = error.is_some_and(|error| !error.trim().is_empty());
+    match outcome.map(OutcomeWord::read) {
+        Some(OutcomeWord::Failed) => Outcome::Failed,
+        Some(OutcomeWord::Unknown) | None if has_reason => Outcome::Failed,
+        Some(_) | None => Outcome::Succeeded,
+    }
+}
+
+/// Whose entry it is. Excel and some libraries write a uuid in capitals or in braces.
+fn id_of(text: &str) -> Option<JobId> {
+    let plain = || text.trim().trim_matches(['{', '}']).to_ascii_lowercase();
+    text.parse().or_else(|_| plain().parse()).ok()
 }
 
 /// The word for how a job ended; a success needs none.
 fn outcome_word(state: State) -> Option<&'static str> {
     state.outcome().filter(|outcome| *outcome != Outcome::Succeeded).map(Outcome::as_str)
-}
-
-/// Only a failure is told apart here: how else a job can end is not for the APP to say.
-fn state_of(status: &str, outcome: Option<&str>) -> Option<State> {
-    let has_failed = outcome == Some(Outcome::Failed.as_str());
-    match status {
-        "failed" => Some(State::Done(Outcome::Failed)),
-        word => match word.parse().ok()? {
-            Status::Pending => Some(State::Pending),
-            Status::Processing => Some(State::Processing),
-            Status::Done => Some(State::Done(if has_failed { Outcome::Failed } else { Outcome::Succeeded })),
-        },
-    }
 }
 
 /// JSON without line breaks, and without the indentation after them.

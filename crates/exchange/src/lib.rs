@@ -10,21 +10,30 @@
 //! both sides. Pure: no I/O, no clock, no randomness, which `clippy.toml` beside this crate enforces.
 
 mod action;
+pub mod audit;
+pub mod document;
 mod entry;
 mod fields;
+mod jobs;
 mod lab_date;
 pub mod layout;
+mod line;
+mod next_queue;
 mod plan;
 pub mod promise;
 mod queue;
 mod request_file;
 mod spaced_json;
+mod text;
 mod view;
 mod without_nan;
+mod words;
+mod worker_mark;
 
 pub use action::{Action, Due};
 pub use entry::Entry;
-pub use plan::{Settings, plan};
+pub use plan::{REMOTE_RESPONSE_GRACE, RESPONSE_GRACE, Settings, plan};
 pub use queue::{BrokenQueue, Queue};
 pub use request_file::render_request;
 pub use view::{Displaced, LabJob, QueueSeen, ResponseSeen, View, Workload};
+pub use worker_mark::{Orphaned, WorkerMark};

@@ -1,14 +1,13 @@
 use bcrlapi_domain::{JobId, Outcome, State};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
+use crate::next_queue::next_queue;
 use crate::{Action, Displaced, Due, Entry, LabJob, Queue, QueueSeen, View};
 
 /// How long a file that cannot be read may be one that somebody is just writing.
 const BROKEN_GRACE: TimeDelta = TimeDelta::seconds(10);
 /// How long, if it is written again and again and is never whole.
 const BROKEN_LIMIT: TimeDelta = TimeDelta::seconds(60);
-/// How long a response may follow the `done` that announces it.
-const RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(10);
 /// How long a response must have been left alone to count as finished while its job is still called processing: the
 /// `done` was lost to somebody who wrote over it.
 const RESPONSE_STABLE: TimeDelta = TimeDelta::seconds(60);
@@ -19,6 +18,8 @@ const DISPLACED_LINGER: TimeDelta = TimeDelta::seconds(10);
 const WITHDRAWAL_GRACE: TimeDelta = TimeDelta::seconds(15);
 /// How often the directory is freed of what has expired. Source: the specification, "older data is deleted daily".
 const PRUNE_INTERVAL: TimeDelta = TimeDelta::days(1);
+/// How often the cloud is told what one program says of itself: each time is a write that somebody pays.
+const REPORT_INTERVAL: TimeDelta = TimeDelta::seconds(5);
 /// How often the cloud is told that this lab is alive.
 const HEARTBEAT_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 
@@ -29,7 +30,15 @@ pub struct Settings {
     pub offset: FixedOffset,
     /// How long a job may be processing before it is given up as lost; for ever, if `None`.
     pub lost_after: Option<TimeDelta>,
+    /// How long a response may follow the `done` that announces it: [`RESPONSE_GRACE`], or [`REMOTE_RESPONSE_GRACE`].
+    pub response_grace: TimeDelta,
 }
+
+/// How long a response may follow the `done` that announces it, where both come from one computer.
+pub const RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(10);
+/// How long, where another computer may have written it: clients of NFS remember for up to a minute (acdirmax) that a file
+/// was not there.
+pub const REMOTE_RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(75);
 
 /// What is to be done, given all that was seen. Level-triggered: it looks at how things are, not at what happened,
 /// so a restart is just another round.
@@ -40,14 +49,15 @@ pub fn plan(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> 
     let mut actions = takes(view);
     actions.extend(fetches(view, now));
     match &view.status {
-        QueueSeen::Broken { since, quiet_since } => {
+        // Nobody puts a good queue aside because it is large.
+        QueueSeen::Broken { is_only_large: true, .. } => {}
+        QueueSeen::Broken { since, quiet_since, .. } => {
             let is_left_so = now - *quiet_since >= BROKEN_GRACE || now - *since >= BROKEN_LIMIT;
             actions.extend(is_left_so.then_some(Action::Quarantine));
         }
         QueueSeen::Missing => actions.extend(anew(view, settings, now)),
         QueueSeen::Whole(file) => actions.extend(along(file, view, settings, now)),
     }
-    actions.extend(discards(view, now));
     if view.last_heartbeat.is_none_or(|last| now - last >= HEARTBEAT_INTERVAL) {
         actions.push(Action::Heartbeat(view.workload()));
     }
@@ -74,89 +84,40 @@ fn fetches(view: &View, now: DateTime<Utc>) -> impl Iterator<Item = Action> {
 /// What to do without a queue. First all that was in it has to be known: the jobs that are done stay in the queue too.
 fn anew(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> {
     let unknown: Vec<Action> = unknown_jobs(view.requests.iter().copied(), view, now).map(Action::Ask).collect();
-    if unknown.is_empty() { publish(None, view, settings, now).into_iter().collect() } else { unknown }
+    if unknown.is_empty() {
+        next_queue(None, view, settings, now).map(Action::Publish).into_iter().collect()
+    } else {
+        unknown
+    }
 }
 
 /// What to do with the queue as it is: what it lacks, what it does not say any more, and what it says that is news.
 fn along(file: &Queue, view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> {
-    let mut actions: Vec<Action> = publish(Some(file), view, settings, now).into_iter().collect();
+    let mut actions: Vec<Action> =
+        next_queue(Some(file), view, settings, now).map(Action::Publish).into_iter().collect();
     let open = file.entries().iter().filter(|entry| entry.state().is_some_and(|state| !state.is_done()));
     let in_doubt = open.filter_map(Entry::id).chain(file.lacking(&view.requests));
     actions.extend(unknown_jobs(in_doubt, view, now).map(Action::Ask));
     if is_prune_due(view, now) && !file.has_expired(now) {
         actions.push(Action::Prune);
     }
-    actions.extend(jobs_to_cancel(view, now).map(Action::Cancel));
+    if view.news_for(Some(file)).next().is_none() {
+        actions.extend(jobs_to_cancel(view, now).map(Action::Cancel));
+        actions.extend(discards(view, now));
+    }
     let report = |known: &LabJob| report(known, file.entry(known.job.id)?, settings, now);
     actions.extend(view.jobs.values().filter_map(report));
     actions
 }
 
-/// The displaced queues in which there has been no news for long enough.
+/// The displaced queues that nobody has written to for long enough. To be asked only once all their news is in the queue.
 fn discards(view: &View, now: DateTime<Utc>) -> impl Iterator<Item = Action> {
-    let is_over =
-        move |displaced: &Displaced| displaced.news.is_none() && now - displaced.quiet_since >= DISPLACED_LINGER;
+    let is_over = move |displaced: &Displaced| now - displaced.quiet_since >= DISPLACED_LINGER;
     let over = view.displaced.iter().filter(move |(_, displaced)| is_over(displaced));
-    over.map(|(&inode, _)| Action::Discard { inode })
+    over.map(|(&number, _)| Action::Discard { number })
 }
 
-/// The queue with every job this lab has in it, none of them behind what the cloud or a displaced queue knows;
-/// nothing if it is so already.
-fn publish(file: Option<&Queue>, view: &View, settings: Settings, now: DateTime<Utc>) -> Option<Action> {
-    let is_missing = |known: &LabJob| {
-        let belongs = known.has_request && !known.is_withdrawn() && !known.job.id.is_expired(now);
-        belongs && file.is_none_or(|file| file.entry(known.job.id).is_none())
-    };
-    let is_behind = |known: &LabJob| {
-        let entry = file.and_then(|file| file.entry(known.job.id)?.state());
-        entry.is_some_and(|entry| entry.is_behind(known.job.state))
-    };
-    let is_to_withdraw = |known: &LabJob| {
-        let entry = file.and_then(|file| file.entry(known.job.id)?.state());
-        known.is_withdrawn() && entry == Some(State::Pending)
-    };
-    let has_expired = is_prune_due(view, now) && file.is_some_and(|file| file.has_expired(now));
-    let news: Vec<&Queue> = view.displaced.values().filter_map(|displaced| displaced.news.as_ref()).collect();
-    let is_needed = file.is_none()
-        || has_expired
-        || !news.is_empty()
-        || view.jobs.values().any(|known| is_missing(known) || is_behind(known) || is_to_withdraw(known));
-    if !is_needed {
-        return None;
-    }
-    let mut merged = file.cloned().unwrap_or_default();
-    for known in view.jobs.values().filter(|known| is_missing(known)) {
-        merged.push(Entry::new(&known.job, settings.offset));
-    }
-    let has_news = !news.is_empty();
-    let is_welcome = |id: JobId, state: Option<State>| match view.jobs.get(&id) {
-        Some(known) if known.is_withdrawn() => state != Some(State::Pending) && !known.job.state.is_done(),
-        Some(known) => !known.job.state.is_done(),
-        // It was in the queue once, and its caller may want it back: somebody runs it all the same.
-        None => state != Some(State::Pending) && (view.inbox.contains(&id) || view.requests.contains(&id)),
-    };
-    for news in news {
-        merged.absorb(news, is_welcome);
-    }
-    if view.jobs.values().any(LabJob::is_withdrawn) {
-        merged.withdraw(|id| view.jobs.get(&id).is_some_and(LabJob::is_withdrawn));
-    }
-    // Where an entry was lost, a response is all that is left of a program's run.
-    let has_run =
-        |known: &&LabJob| known.response.is_some() && file.is_none_or(|file| file.entry(known.job.id).is_none());
-    for known in view.jobs.values().filter(has_run) {
-        merged.advance(known.job.id, State::Processing, None);
-    }
-    for known in view.jobs.values() {
-        merged.advance(known.job.id, known.job.state, known.job.error.as_deref());
-    }
-    if has_expired || has_news {
-        merged.remove_expired(now);
-    }
-    Some(Action::Publish(merged))
-}
-
-fn is_prune_due(view: &View, now: DateTime<Utc>) -> bool {
+pub(crate) fn is_prune_due(view: &View, now: DateTime<Utc>) -> bool {
     view.last_prune.is_none_or(|last| now - last >= PRUNE_INTERVAL)
 }
 
@@ -166,12 +127,12 @@ fn unknown_jobs(ids: impl Iterator<Item = JobId>, view: &View, now: DateTime<Utc
     ids.filter(move |id| !is_known(id) && !id.is_expired(now))
 }
 
-/// The jobs that have been out of the queue for long enough; none as long as a script may have said something that is
-/// not in the queue yet.
+/// The jobs that have been out of the queue for long enough; none as long as a script may have said something that
+/// nobody has read yet.
 fn jobs_to_cancel(view: &View, now: DateTime<Utc>) -> impl Iterator<Item = JobId> {
-    let has_news = view.has_unread_displaced || view.displaced.values().any(|displaced| displaced.news.is_some());
     let is_over = move |known: &&LabJob| {
-        let withdrawn_since = known.withdrawn_since.filter(|_| !has_news && known.is_asked_back());
+        let has_started = view.has_unread_displaced || view.seen.contains_key(&known.job.id);
+        let withdrawn_since = known.withdrawn_since.filter(|_| !has_started && known.is_asked_back());
         withdrawn_since.is_some_and(|since| now - since >= WITHDRAWAL_GRACE)
     };
     view.jobs.values().filter(is_over).map(|known| known.job.id)
@@ -185,9 +146,9 @@ fn report(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>)
     let id = known.job.id;
     match entry.state()? {
         State::Pending => None,
-        State::Processing => progress(known, entry).or_else(|| end_without_done(known, settings, now)),
+        State::Processing => progress(known, entry, now).or_else(|| end_without_done(known, entry, settings, now)),
         State::Done(Outcome::Succeeded) => {
-            let is_over = known.done_since.is_some_and(|since| now - since >= RESPONSE_GRACE);
+            let is_over = known.done_since.is_some_and(|since| now - since >= settings.response_grace);
             Some(Action::Return { id, due: if is_over { Due::LastTry } else { Due::Announced } })
         }
         State::Done(_) => Some(Action::Fail {
@@ -200,25 +161,35 @@ fn report(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>)
     }
 }
 
-/// What a job that runs says of itself, if it is news.
-fn progress(known: &LabJob, entry: &Entry) -> Option<Action> {
+/// What a job that runs says of itself, if it is news. What it says several times a second is told now and then, and the
+/// last of it always.
+fn progress(known: &LabJob, entry: &Entry, now: DateTime<Utc>) -> Option<Action> {
     let (progress, message) = (entry.progress(), entry.message());
-    let is_news = known.job.state == State::Pending
-        || progress.is_some_and(|progress| known.job.progress != Some(progress))
+    let id = known.job.id;
+    if known.job.state == State::Pending {
+        return Some(Action::Report { id, progress, message });
+    }
+
+    let says_more = progress.is_some_and(|progress| known.job.progress != Some(progress))
         || message.as_ref().is_some_and(|message| known.job.message.as_ref() != Some(message));
-    is_news.then_some(Action::Report { id: known.job.id, progress, message })
+    let is_due = known.reported_at.is_none_or(|last| now - last >= REPORT_INTERVAL);
+    (says_more && is_due).then_some(Action::Report { id, progress, message })
 }
 
 /// How a job may come to its end that is still called processing: its `done` was lost, or its program was.
-fn end_without_done(known: &LabJob, settings: Settings, now: DateTime<Utc>) -> Option<Action> {
+fn end_without_done(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>) -> Option<Action> {
     let id = known.job.id;
     let is_over_limit =
         known.job.start_date.zip(settings.lost_after).is_some_and(|(start, limit)| now - start >= limit);
-    match known.response {
-        None => is_over_limit.then_some(Action::Lose(id)),
-        Some(seen) if now - seen.quiet_since >= RESPONSE_STABLE => {
-            Some(Action::Return { id, due: if is_over_limit { Due::LastTry } else { Due::Early } })
-        }
-        Some(_) => None,
+    let Some(response) = known.response else {
+        return is_over_limit.then_some(Action::Lose(id));
+    };
+
+    let is_left_alone = now - response.quiet_since >= RESPONSE_STABLE;
+    if is_left_alone && is_over_limit {
+        return Some(Action::Return { id, due: Due::LastTry });
     }
+    // The worker says itself when a program is over: until then, what the program has written may be a part of it.
+    let may_count = is_left_alone && !entry.is_held_by_worker();
+    may_count.then_some(Action::Return { id, due: Due::Early })
 }

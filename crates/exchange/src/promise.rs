@@ -83,11 +83,12 @@ pub struct Publish<'a> {
 pub type PublishRule = (&'static str, fn(&Publish<'_>) -> bool);
 
 /// What holds of every publish.
-pub const OF_A_PUBLISH: [PublishRule; 8] = [
+pub const OF_A_PUBLISH: [PublishRule; 9] = [
     ("a publish loses no entry before its week is over, but one that waits and is wanted back", loses_no_entry),
     ("a publish drops no program's start", drops_no_start),
     ("a publish keeps the order, and appends", keeps_the_order),
     ("a publish moves no status back", moves_no_status_back),
+    ("a publish is not behind what was ever seen of a job", is_not_behind_what_was_seen),
     ("a publish brings in only jobs that are taken and delivered", brings_in_only_delivered_jobs),
     ("a publish makes no second entry of a job", makes_no_second_entry),
     ("a publish is not behind the cloud", is_not_behind_the_cloud),
@@ -123,9 +124,9 @@ impl<'a> Publish<'a> {
         self.view.jobs.get(&id).is_some_and(LabJob::is_withdrawn)
     }
 
-    /// What scripts wrote to queues that were displaced.
-    fn news(&self) -> impl Iterator<Item = &'a Queue> {
-        self.view.displaced.values().filter_map(|displaced| displaced.news.as_ref())
+    /// What was ever seen of the job, further than pending.
+    fn seen(&self, id: JobId) -> Option<State> {
+        self.view.seen.get(&id).and_then(Entry::state)
     }
 }
 
@@ -144,9 +145,10 @@ fn drops_no_start(publish: &Publish<'_>) -> bool {
         Some(known) => !known.job.state.is_done(),
         None => publish.view.requests.contains(&id),
     };
-    let has_started = |entry: &&Entry| entry.state().is_some_and(|state| state.status() > Status::Pending);
-    let started = publish.news().flat_map(Queue::entries).filter(has_started).filter_map(Entry::id);
-    started.filter(|id| is_open(*id) && !id.is_expired(publish.now)).all(|id| publish.queue.entry(id).is_some())
+    let was_there = |id: JobId| publish.replaced().is_some_and(|queue| queue.entry(id).is_some());
+    let started = publish.view.seen.keys().copied().filter(|id| !was_there(*id));
+    let mut lasting = started.filter(|id| is_open(*id) && !id.is_expired(publish.now));
+    lasting.all(|id| publish.queue.entry(id).is_some())
 }
 
 fn keeps_the_order(publish: &Publish<'_>) -> bool {
@@ -156,17 +158,26 @@ fn keeps_the_order(publish: &Publish<'_>) -> bool {
 }
 
 fn moves_no_status_back(publish: &Publish<'_>) -> bool {
-    publish.queue.entries().iter().filter_map(Entry::id).all(|id| {
-        let state_in = |queue: &Queue| queue.entry(id)?.state();
-        let before = publish.replaced().into_iter().chain(publish.news()).filter_map(state_in).map(State::status).max();
-        state_in(publish.queue).is_none_or(|now| before.is_none_or(|before| now.status() >= before))
+    let Some(replaced) = publish.replaced() else { return true };
+    publish.queue.entries().iter().all(|entry| {
+        let before = entry.id().and_then(|id| replaced.entry(id));
+        before.is_none_or(|before| !entry.is_behind(before))
+    })
+}
+
+/// Also where what was read says less, since somebody has put an old queue there or lost it.
+fn is_not_behind_what_was_seen(publish: &Publish<'_>) -> bool {
+    let is_news = |seen: &&Entry| publish.replaced().is_none_or(|replaced| replaced.is_behind(seen));
+    publish.view.seen.values().filter(is_news).all(|seen| {
+        let entry = seen.id().and_then(|id| publish.queue.entry(id));
+        entry.is_none_or(|entry| !entry.is_behind(seen))
     })
 }
 
 fn brings_in_only_delivered_jobs(publish: &Publish<'_>) -> bool {
     publish.queue.entries().iter().filter_map(Entry::id).all(|id| {
-        let was_there = publish.replaced().into_iter().chain(publish.news()).any(|queue| queue.entry(id).is_some());
-        was_there || publish.view.jobs.get(&id).is_some_and(|known| known.has_request)
+        let was_there = publish.replaced().is_some_and(|queue| queue.entry(id).is_some());
+        was_there || publish.seen(id).is_some() || publish.view.jobs.get(&id).is_some_and(|known| known.has_request)
     })
 }
 

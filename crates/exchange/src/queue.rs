@@ -1,14 +1,18 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::sync::Arc;
 
 use bcrlapi_domain::{JobId, State};
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::entry::on_one_line;
+use crate::entry::{Said, on_one_line};
 use crate::fields::{Fields, usual};
+use crate::jobs::{Jobs, UsualQueue};
+use crate::line::Line;
+use crate::text::{self, to_ascii};
 use crate::without_nan::without_nan;
-use crate::{Entry, spaced_json};
+use crate::{Entry, WorkerMark, spaced_json};
 
 // The layout that is written: the jobs a line each, then whatever else somebody has put there.
 const BEFORE_JOBS: &str = "{\"jobs\": [";
@@ -20,23 +24,20 @@ const TYPICAL_LINE_BYTES: usize = 144;
 
 /// `request/status.json` as a value: the entries in their order, and everything else that somebody put there.
 ///
-/// Reads what people and scripts write (any indentation and order of fields, CRLF, a byte order mark, fields nobody
-/// knows, Python's `NaN`); writes one job a line. What it does not understand it keeps as it was written, `NaN` and the
-/// infinities as null.
+/// Reads what people and scripts write (any indentation and order of fields, CRLF, a byte order mark, other encodings,
+/// fields nobody knows, Python's `NaN`); writes one job a line, in ASCII, which every locale reads. What it does not
+/// understand it keeps as it was written, `NaN` and the infinities as null.
+///
+/// A queue of a million entries takes some 50 bytes for each beside its text, and shares the text with its copies.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Queue {
     entries: Vec<Entry>,
-    index: BTreeMap<JobId, usize>,
+    /// The position of each job's first entry, in the order of the jobs' ids.
+    index: Vec<u32>,
     /// Name and value, as JSON.
     other_fields: Vec<(String, String)>,
-}
-
-/// A queue in which nobody has put anything of their own. Reading just this takes half the time.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UsualQueue<'a> {
-    #[serde(borrow)]
-    jobs: Vec<&'a RawValue>,
+    /// Whether it was read from bytes that are no UTF-8: another script may not be able to read them.
+    is_in_other_encoding: bool,
 }
 
 /// The bytes are no queue. It may be that somebody is writing them just now.
@@ -46,14 +47,27 @@ pub enum BrokenQueue {
     #[error("status.json is not valid JSON: {0}")]
     NotJson(serde_json::Error),
     /// More than anybody should make it.
-    #[error("status.json has {size_bytes} bytes; at most {} are read", Queue::MAX_BYTES)]
+    #[error("status.json has {size_bytes} bytes; at most {} are read: remove entries that are done", Queue::MAX_BYTES)]
     TooLarge {
         /// How many.
         size_bytes: u64,
     },
+    /// More entries than there is memory for.
+    #[error("status.json has {entries} entries; at most {} are read: remove those that are done", Queue::MAX_ENTRIES)]
+    TooMany {
+        /// How many.
+        entries: usize,
+    },
     /// JSON of another shape.
     #[error("status.json is not of the form {{\"jobs\": [...]}}")]
     NotAQueue,
+}
+
+impl BrokenQueue {
+    /// Whether it may be a good queue that is only more than what is read: nobody may put that aside.
+    pub fn is_only_large(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::TooMany { .. })
+    }
 }
 
 impl From<serde_json::Error> for BrokenQueue {
@@ -63,38 +77,84 @@ impl From<serde_json::Error> for BrokenQueue {
 }
 
 impl Queue {
-    /// The most bytes that are read or written: over three million jobs, more than a week of one every second has.
-    pub const MAX_BYTES: u64 = 512 * 1024 * 1024;
+    /// The most bytes that are read or written: 1.2 million jobs as the agent writes them, two every second for a week.
+    /// With [`Queue::MAX_ENTRIES`] it bounds the memory of whoever reads it: the agent stays below 512 MB.
+    pub const MAX_BYTES: u64 = 160 * 1024 * 1024;
+
+    /// The most entries that are read.
+    pub const MAX_ENTRIES: usize = 1_500_000;
 
     /// Reads the file's bytes. An object without `jobs` is an empty queue.
-    pub fn parse(bytes: &[u8]) -> Result<Self, BrokenQueue> {
-        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-        Self::parse_json(bytes).or_else(|error| match without_nan(bytes) {
-            Some(json) => Self::parse_json(&json),
-            None => Err(error),
+    pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, BrokenQueue> {
+        let text = match text::utf8(bytes.into()) {
+            Ok(text) => text,
+            Err(bytes) => return Self::parse_otherwise(&bytes),
+        };
+        Self::parse_text(text).or_else(|(error, text)| {
+            // UTF-16 without a mark is UTF-8 too, as long as all of it is ASCII.
+            let may_be_utf16 = text.contains('\0');
+            if may_be_utf16 { Self::parse_otherwise(text.as_bytes()) } else { Err(error) }
         })
     }
 
-    fn parse_json(json: &[u8]) -> Result<Self, BrokenQueue> {
-        if let Some(queue) = Self::parse_own_layout(json) {
+    /// Reads bytes that are no UTF-8, or UTF-16 that looks like it.
+    fn parse_otherwise(bytes: &[u8]) -> Result<Self, BrokenQueue> {
+        let mut broken = BrokenQueue::NotAQueue;
+        for text in text::otherwise(bytes) {
+            match Self::parse_text(text.into_owned()) {
+                Ok(queue) => return Ok(Self { is_in_other_encoding: true, ..queue }),
+                Err((error, _)) => broken = error,
+            }
+        }
+        Err(broken)
+    }
+
+    /// Gives the text back where it is no queue.
+    fn parse_text(text: String) -> Result<Self, (BrokenQueue, String)> {
+        let text = Arc::new(text);
+        let error = match Self::parse_json(&text) {
+            Ok(queue) => return Ok(queue),
+            Err(error) => error,
+        };
+        let text = Arc::unwrap_or_clone(text);
+        let Some(without_nan) = without_nan(text.as_bytes()).and_then(|json| String::from_utf8(json).ok()) else {
+            return Err((error, text));
+        };
+        Self::parse_json(&Arc::new(without_nan)).map_err(|_| (error, text))
+    }
+
+    fn parse_json(text: &Arc<String>) -> Result<Self, BrokenQueue> {
+        if let Some(queue) = Self::parse_own_layout(text) {
             return Ok(queue);
         }
-        match usual(json) {
-            Some(UsualQueue { jobs }) => Ok(Self::of(&jobs)),
-            None => Self::parse_fields(&serde_json::from_slice(json)?),
+        match usual(text.as_bytes()) {
+            Some(UsualQueue { jobs }) => Self::of(jobs),
+            None => Self::parse_fields(&serde_json::from_str(text)?),
         }
     }
 
     /// Reads what [`Queue::render`] writes, as long as nobody has put anything of their own between the entries. For
     /// speed: where each entry ends is found while it is read, and not by a pass of its own.
-    fn parse_own_layout(json: &[u8]) -> Option<Self> {
-        let jobs = str::from_utf8(json).ok()?.strip_prefix(BEFORE_JOBS)?.strip_suffix(END)?.strip_suffix(AFTER_JOBS)?;
-        let mut rest = jobs.strip_prefix(BEFORE_FIRST)?;
-        let mut entries = Vec::with_capacity(json.len() / TYPICAL_LINE_BYTES);
+    fn parse_own_layout(text: &Arc<String>) -> Option<Self> {
+        if !text.is_ascii() {
+            return None;
+        }
+        let jobs = text.strip_suffix(END)?.strip_suffix(AFTER_JOBS)?;
+        let mut rest = jobs.strip_prefix(BEFORE_JOBS)?.strip_prefix(BEFORE_FIRST)?;
+        let mut entries = Vec::with_capacity(text.len() / TYPICAL_LINE_BYTES);
+
         loop {
-            let (entry, after) = Entry::read_first(rest)?;
-            entries.push(entry);
+            let begin = jobs.len() - rest.len();
+            let (said, length) = Said::by_first(rest)?;
+            let (json, after) = rest.split_at(length);
+            entries.push(if json.contains('\n') {
+                Entry::read(json)
+            } else {
+                Entry::of(Line::within(text, begin, begin + length), said)
+            });
+            if entries.len() > Self::MAX_ENTRIES {
+                return None;
+            }
             match after.strip_prefix(BEFORE_NEXT) {
                 Some(next) => rest = next,
                 None => return after.is_empty().then(|| Self::with(entries)),
@@ -103,15 +163,18 @@ impl Queue {
     }
 
     fn parse_fields(fields: &Fields<'_>) -> Result<Self, BrokenQueue> {
-        let jobs: Option<Vec<_>> = fields.raw("jobs").map_or(Ok(None), |jobs| serde_json::from_str(jobs.get()))?;
+        let jobs: Option<Jobs> = fields.raw("jobs").map_or(Ok(None), |jobs| serde_json::from_str(jobs.get()))?;
         let others = fields.iter().filter(|(name, _)| *name != "jobs");
-        let other_fields =
-            others.map(|(name, value)| (name.to_owned(), on_one_line(value.get()).into_owned())).collect();
-        Ok(Self { other_fields, ..Self::of(&jobs.unwrap_or_default()) })
+        let on_one_line = |value: &RawValue| to_ascii(on_one_line(value.get())).into_owned();
+        let other_fields = others.map(|(name, value)| (name.to_owned(), on_one_line(value))).collect();
+        Ok(Self { other_fields, ..Self::of(jobs.unwrap_or_default())? })
     }
 
-    fn of(jobs: &[&RawValue]) -> Self {
-        Self::with(jobs.iter().map(|json| Entry::read(json.get())).collect())
+    fn of(jobs: Jobs) -> Result<Self, BrokenQueue> {
+        if jobs.count > Self::MAX_ENTRIES {
+            return Err(BrokenQueue::TooMany { entries: jobs.count });
+        }
+        Ok(Self::with(jobs.entries))
     }
 
     fn with(entries: Vec<Entry>) -> Self {
@@ -122,28 +185,53 @@ impl Queue {
 
     /// Of two entries of one job, the first one counts.
     fn make_index(&mut self) {
-        let positions = self.entries.iter().enumerate().rev();
-        self.index = positions.filter_map(|(position, entry)| Some((entry.id()?, position))).collect();
+        let id_at = |position: &u32| self.entries[*position as usize].id();
+        let positions = 0..u32::try_from(self.entries.len()).expect("there is a limit to the entries");
+        let mut index: Vec<u32> = positions.filter(|position| id_at(position).is_some()).collect();
+        // Most queues are in this order already. A stable sort keeps the first entry of a job first.
+        index.sort_by_key(id_at);
+        index.dedup_by_key(|position| id_at(position));
+        self.index = index;
     }
 
     /// The file's bytes: `{"jobs": [` and one job a line, so that people can read, grep and diff it.
     pub fn render(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity((self.entries.len() + 1) * TYPICAL_LINE_BYTES);
-        out.extend_from_slice(BEFORE_JOBS.as_bytes());
+        self.write_to(&mut out).expect("a queue is written to memory without fail");
+        out
+    }
+
+    /// Writes what [`Queue::render`] gives, an entry at a time: a large queue is not in memory twice.
+    pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(BEFORE_JOBS.as_bytes())?;
         for (position, entry) in self.entries.iter().enumerate() {
             let before = if position == 0 { BEFORE_FIRST } else { BEFORE_NEXT };
-            out.extend_from_slice(before.as_bytes());
-            out.extend_from_slice(entry.line().as_bytes());
+            out.write_all(before.as_bytes())?;
+            out.write_all(entry.line().as_bytes())?;
         }
-        out.extend_from_slice(AFTER_JOBS.as_bytes());
+        out.write_all(AFTER_JOBS.as_bytes())?;
         for (name, value) in &self.other_fields {
-            out.extend_from_slice(b", ");
-            spaced_json::write(&mut out, name);
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value.as_bytes());
+            let name = spaced_json::line(name);
+            write!(out, ", {}: {value}", to_ascii(name.into()))?;
         }
-        out.extend_from_slice(END.as_bytes());
-        out
+        out.write_all(END.as_bytes())
+    }
+
+    /// How many bytes [`Queue::write_to`] writes.
+    pub fn rendered_bytes(&self) -> u64 {
+        let entries = self.entries.iter().map(|entry| entry.line().len() + BEFORE_NEXT.len()).sum::<usize>();
+        let others = self.other_fields.iter().map(|(name, value)| name.len() * 6 + value.len() + 8).sum::<usize>();
+        (entries + others + BEFORE_JOBS.len() + AFTER_JOBS.len() + END.len()) as u64
+    }
+
+    /// The queue as it will be read again once it is written.
+    pub(crate) fn as_written(&self) -> Self {
+        Self { is_in_other_encoding: false, ..self.clone() }
+    }
+
+    /// Whether it is to be written anew, so that every script can read it.
+    pub(crate) fn is_in_other_encoding(&self) -> bool {
+        self.is_in_other_encoding
     }
 
     /// The entries, from the top.
@@ -153,32 +241,48 @@ impl Queue {
 
     /// The job's entry; the first one, should somebody have made two.
     pub fn entry(&self, id: JobId) -> Option<&Entry> {
-        self.index.get(&id).map(|&position| &self.entries[position])
+        self.position(id).map(|position| &self.entries[position])
+    }
+
+    fn position(&self, id: JobId) -> Option<usize> {
+        self.place_in_index(id).ok().map(|place| self.index[place] as usize)
+    }
+
+    /// Where the job is in the index, or where it would be.
+    fn place_in_index(&self, id: JobId) -> Result<usize, usize> {
+        self.index.binary_search_by_key(&Some(id), |position| self.entries[*position as usize].id())
+    }
+
+    /// The jobs that have an entry, oldest first.
+    fn ids(&self) -> impl Iterator<Item = JobId> {
+        self.index.iter().filter_map(|position| self.entries[*position as usize].id())
     }
 
     /// The jobs of these that have no entry.
     pub(crate) fn lacking(&self, ids: &BTreeSet<JobId>) -> impl Iterator<Item = JobId> {
         // Both are in order: one pass over the two is much quicker than to look for each.
-        let mut there = self.index.keys().peekable();
+        let mut there = self.ids().peekable();
         ids.iter().copied().filter(move |id| {
-            while there.next_if(|other| *other < id).is_some() {}
-            there.peek() != Some(&id)
+            while there.next_if(|other| other < id).is_some() {}
+            there.peek() != Some(id)
         })
     }
 
     /// Appends an entry at the end of the queue.
     pub fn push(&mut self, entry: Entry) {
-        if let Some(id) = entry.id() {
-            self.index.entry(id).or_insert(self.entries.len());
-        }
+        let position = u32::try_from(self.entries.len()).expect("there is a limit to the entries");
+        let place = entry.id().map(|id| self.place_in_index(id));
         self.entries.push(entry);
+        if let Some(Err(place)) = place {
+            self.index.insert(place, position);
+        }
     }
 
     /// The first pending job from the top: the one the APP server's turn is for.
     pub fn first_pending(&self) -> Option<JobId> {
         let first_of_its_job = |(position, entry): (usize, &Entry)| {
-            let id = entry.id()?;
-            (self.index.get(&id) == Some(&position) && entry.state() == Some(State::Pending)).then_some(id)
+            let id = entry.id().filter(|_| entry.state() == Some(State::Pending))?;
+            (self.position(id) == Some(position)).then_some(id)
         };
         self.entries.iter().enumerate().find_map(first_of_its_job)
     }
@@ -186,7 +290,7 @@ impl Queue {
     /// Whether there is an entry whose job's week is over.
     pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
         // Ids sort by the time they were made.
-        self.index.keys().next().is_some_and(|oldest| oldest.is_expired(now))
+        self.ids().next().is_some_and(|oldest| oldest.is_expired(now))
     }
 
     /// Removes the entries whose job's week is over. Those that are no job's stay.
@@ -199,23 +303,31 @@ impl Queue {
         self.make_index();
     }
 
-    /// Takes over what the other queue knows more: entries that are further there, and entries that this one lacks, if
-    /// they are done or `is_welcome`. Any other might give an old job a new turn. Says whether that changed anything. A
-    /// state is a maximum, so neither order nor repetition matters.
-    pub fn absorb(&mut self, other: &Self, is_welcome: impl Fn(JobId, Option<State>) -> bool) -> bool {
-        let mut has_changed = false;
-        for entry in &other.entries {
-            let Some(id) = entry.id() else { continue };
-            match self.index.get(&id) {
-                None if is_welcome(id, entry.state()) || entry.state().is_some_and(State::is_done) => {
-                    self.push(entry.clone());
-                }
-                Some(&position) if self.entries[position].is_behind(entry) => self.entries[position] = entry.clone(),
-                _ => continue,
-            }
-            has_changed = true;
+    /// Whether the entry is further than that of its job here, or there is none here.
+    pub(crate) fn is_behind(&self, entry: &Entry) -> bool {
+        entry.id().is_some_and(|id| self.entry(id).is_none_or(|here| here.is_behind(entry)))
+    }
+
+    /// The entries that are further than those here, or whose jobs have none here: what the other queue knows more. An
+    /// entry that waits says nothing that the cloud does not know.
+    pub(crate) fn news_in<'a>(&self, other: &'a Self) -> impl Iterator<Item = &'a Entry> {
+        other.entries.iter().filter(|entry| entry.has_started() && self.is_behind(entry))
+    }
+
+    /// Whether the other queue says of no job that it is further than it is here, and knows none that has started and is
+    /// not here. Then nothing is lost with it.
+    pub fn knows_all_of(&self, other: &Self) -> bool {
+        self.news_in(other).next().is_none()
+    }
+
+    /// Puts an entry that is further in the place of its job's, or at the end where there is none. A state is a maximum,
+    /// so neither order nor repetition matters.
+    pub(crate) fn absorb(&mut self, entry: &Entry) {
+        let Some(id) = entry.id().filter(|_| self.is_behind(entry)) else { return };
+        match self.position(id) {
+            Some(position) => self.entries[position] = entry.clone(),
+            None => self.push(entry.clone()),
         }
-        has_changed
     }
 
     /// Takes out the entries of these jobs, as far as they still wait.
@@ -224,11 +336,60 @@ impl Queue {
         self.retain(is_kept);
     }
 
+    /// Gives the worker the first jobs from the top that wait, at most `limit`, but none that
+    /// `is_known`: those it has had before. Says which.
+    pub fn claim(&mut self, mark: &WorkerMark, limit: usize, is_known: impl Fn(JobId) -> bool) -> Vec<JobId> {
+        let mut claimed = Vec::new();
+        for position in 0..self.entries.len() {
+            if claimed.len() == limit {
+                break;
+            }
+            let entry = &self.entries[position];
+            let Some(id) = entry.id().filter(|_| entry.state() == Some(State::Pending)) else { continue };
+            let is_first_of_its_job = self.position(id) == Some(position);
+            if !is_first_of_its_job || is_known(id) {
+                continue;
+            }
+            self.entries[position].set(State::Processing, None);
+            self.entries[position].set_worker(mark);
+            claimed.push(id);
+        }
+        claimed
+    }
+
+    /// Says again that the worker has the job, where somebody has written an older queue over that.
+    /// Says whether that changed anything.
+    pub fn claim_again(&mut self, id: JobId, mark: &WorkerMark) -> bool {
+        let moves = self.advance(id, State::Processing, None);
+        if let Some(position) = self.position(id).filter(|_| moves) {
+            self.entries[position].set_worker(mark);
+        }
+        moves
+    }
+
+    /// The jobs that run under a worker, each with the mark of that worker.
+    pub fn marked(&self) -> impl Iterator<Item = (JobId, WorkerMark)> {
+        self.index.iter().filter_map(|position| {
+            let entry = &self.entries[*position as usize];
+            let mark = (entry.state() == Some(State::Processing)).then(|| entry.worker())??;
+            Some((entry.id()?, mark))
+        })
+    }
+
+    /// How many jobs wait, and how many run.
+    pub fn waiting_and_running(&self) -> (usize, usize) {
+        let count = |state| {
+            let entries = self.index.iter().map(|position| &self.entries[*position as usize]);
+            entries.filter(|entry| entry.state() == Some(state)).count()
+        };
+        (count(State::Pending), count(State::Processing))
+    }
+
     /// Moves the job's entry forward to `state`; says whether that changed anything. Never moves it back.
     pub fn advance(&mut self, id: JobId, state: State, error: Option<&str>) -> bool {
-        let Some(&position) = self.index.get(&id) else { return false };
+        let Some(position) = self.position(id) else { return false };
         let entry = &mut self.entries[position];
-        let moves = entry.state().is_some_and(|current| current.is_behind(state));
+        let moves = entry.is_behind_state(state);
         if moves {
             entry.set(state, error);
         }

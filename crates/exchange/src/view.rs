@@ -5,6 +5,10 @@ use chrono::{DateTime, Utc};
 
 use crate::{BrokenQueue, Entry, Queue};
 
+/// The most jobs that are done and still known: what the directory shows of them needs no question to the cloud. A lab
+/// that is busy has ended many times as many in a week.
+const DONE_JOBS_MAX: usize = 10_000;
+
 /// All that the agent knows, and all that [`plan`](crate::plan) decides from: what the cloud said and what the
 /// directory showed, perhaps stale, perhaps partial. An agent that starts sees it all again.
 #[derive(Debug, Default)]
@@ -23,7 +27,13 @@ pub struct View {
     pub wants_history: bool,
     /// The queue, as it was last read.
     pub status: QueueSeen,
-    /// The queues that were displaced by newer ones and linger, by their inode's number.
+    /// Of each open job the furthest entry that was ever seen of it, in whatever file, once a program has wanted it: what
+    /// was seen to go forward never goes back, whatever becomes of status.json.
+    pub seen: BTreeMap<JobId, Entry>,
+    /// What the journal says of these jobs: it remembers what was seen and not told to the cloud yet, for an agent that
+    /// starts while the cloud is away.
+    pub journaled: BTreeMap<JobId, State>,
+    /// The queues that were displaced by newer ones and linger, by their numbers.
     pub displaced: BTreeMap<u64, Displaced>,
     /// Whether there are displaced queues that nobody has read yet.
     pub has_unread_displaced: bool,
@@ -46,6 +56,8 @@ pub struct LabJob {
     pub done_since: Option<DateTime<Utc>>,
     /// Since when a job that its caller wants back has been out of the queue.
     pub withdrawn_since: Option<DateTime<Utc>>,
+    /// When the cloud was last told what its program says of itself.
+    pub reported_at: Option<DateTime<Utc>>,
 }
 
 /// What looks at a response file gave.
@@ -67,6 +79,8 @@ pub struct Workload {
     pub processing: u64,
     /// Since when the one that waits longest does; `None` where none waits.
     pub waiting_since: Option<DateTime<Utc>>,
+    /// Since when the one that runs longest does; `None` where none runs.
+    pub processing_since: Option<DateTime<Utc>>,
 }
 
 /// What a look at status.json gave.
@@ -81,6 +95,8 @@ pub enum QueueSeen {
         since: DateTime<Utc>,
         /// When it was last read: it is read again only once somebody has written to it.
         quiet_since: DateTime<Utc>,
+        /// Whether it may be a good queue that is more than what is read.
+        is_only_large: bool,
     },
     /// The queue.
     Whole(Queue),
@@ -89,16 +105,14 @@ pub enum QueueSeen {
 /// A queue that a publish has displaced. A script that had it open may write to it for some time.
 #[derive(Debug)]
 pub struct Displaced {
-    /// Since when it has had no news.
+    /// Since when nobody has written to it.
     pub quiet_since: DateTime<Utc>,
-    /// What was written to it after it had last been read, and is not in the queue yet.
-    pub news: Option<Queue>,
 }
 
 impl LabJob {
     /// A job of which the directory has shown nothing yet.
     pub fn new(job: Job) -> Self {
-        Self { job, has_request: false, response: None, done_since: None, withdrawn_since: None }
+        Self { job, has_request: false, response: None, done_since: None, withdrawn_since: None, reported_at: None }
     }
 
     /// Takes in when its response file was last written; `None` where there is none.
@@ -126,11 +140,22 @@ impl LabJob {
 impl View {
     /// Takes in what the cloud says of a job this lab has; what is behind what it has said before is old news.
     pub fn learn(&mut self, job: Job) {
-        self.inbox.retain(|new| *new != job.id);
-        let has_request = self.requests.contains(&job.id);
-        let known = self.jobs.entry(job.id).or_insert_with(|| LabJob { has_request, ..LabJob::new(job.clone()) });
+        let id = job.id;
+        self.inbox.retain(|new| *new != id);
+        let has_request = self.requests.contains(&id);
+        let known = self.jobs.entry(id).or_insert_with(|| LabJob { has_request, ..LabJob::new(job.clone()) });
         if !job.state.is_behind(known.job.state) {
             known.job = job;
+        }
+        if known.job.state.is_done() {
+            self.seen.remove(&id);
+        }
+    }
+
+    /// Notes that the cloud was told what a program says of itself.
+    pub fn has_reported(&mut self, id: JobId, now: DateTime<Utc>) {
+        if let Some(known) = self.jobs.get_mut(&id) {
+            known.reported_at = Some(now);
         }
     }
 
@@ -144,19 +169,138 @@ impl View {
     pub fn forget(&mut self, id: JobId) {
         self.inbox.retain(|new| *new != id);
         self.jobs.remove(&id);
+        self.seen.remove(&id);
+    }
+
+    /// Notes that a job of the directory is nobody's.
+    pub fn has_no_row(&mut self, id: JobId) {
+        self.foreign.insert(id);
+        self.seen.remove(&id);
+    }
+
+    /// Forgets jobs whose week is over and, of those that are done, all but the latest: what the directory shows of an older
+    /// one is asked for again.
+    pub fn forget_old(&mut self, now: DateTime<Utc>) {
+        self.jobs.retain(|id, _| !id.is_expired(now));
+        self.foreign.retain(|id| !id.is_expired(now));
+        self.seen.retain(|id, _| !id.is_expired(now));
+
+        if self.wants_history {
+            return;
+        }
+        let done: Vec<JobId> =
+            self.jobs.values().filter(|known| known.job.state.is_done()).map(|known| known.job.id).collect();
+        let surplus = done.len().saturating_sub(DONE_JOBS_MAX);
+        for id in &done[..surplus] {
+            self.jobs.remove(id);
+        }
     }
 
     /// Takes in what a read of status.json gave.
     pub fn see_status(&mut self, seen: Result<Option<Queue>, BrokenQueue>, now: DateTime<Utc>) {
+        let broken_since = match self.status {
+            QueueSeen::Broken { since, .. } => since,
+            QueueSeen::Missing | QueueSeen::Whole(_) => now,
+        };
         self.status = match seen {
             Ok(None) => QueueSeen::Missing,
             Ok(Some(queue)) => QueueSeen::Whole(queue),
-            Err(_) => match self.status {
-                QueueSeen::Broken { since, .. } => QueueSeen::Broken { since, quiet_since: now },
-                QueueSeen::Missing | QueueSeen::Whole(_) => QueueSeen::Broken { since: now, quiet_since: now },
-            },
+            Err(error) => {
+                let is_only_large = error.is_only_large();
+                QueueSeen::Broken { since: broken_since, quiet_since: now, is_only_large }
+            }
         };
+        self.remember_status();
         self.keep_time(now);
+    }
+
+    /// Remembers what the queue says of jobs that have started.
+    fn remember_status(&mut self) {
+        let QueueSeen::Whole(queue) = &self.status else { return };
+        let open = self.jobs.values().filter(|known| !known.job.state.is_done());
+        let of_open = open.filter_map(|known| queue.entry(known.job.id));
+        // Of these the cloud may have said nothing yet. Those that are done are too many, and most are old.
+        let runs = queue.entries().iter().filter(|entry| entry.state() == Some(State::Processing));
+        let of_unknown = runs.filter(|entry| entry.id().is_some_and(|id| !self.is_known(id)));
+
+        let started: Vec<Entry> = of_open.chain(of_unknown).filter(|entry| self.is_news(entry)).cloned().collect();
+        for entry in started {
+            self.remember(&entry);
+        }
+        self.settle();
+    }
+
+    fn is_known(&self, id: JobId) -> bool {
+        self.jobs.contains_key(&id) || self.foreign.contains(&id)
+    }
+
+    /// Whether an entry says more of its job than what was seen before.
+    fn is_news(&self, entry: &Entry) -> bool {
+        let seen = entry.id().and_then(|id| self.seen.get(&id));
+        entry.has_started() && seen.is_none_or(|seen| !entry.is_behind(seen) && entry != seen)
+    }
+
+    /// Remembers an entry of a job that has started.
+    fn remember(&mut self, entry: &Entry) {
+        let Some(id) = entry.id() else { return };
+        let is_over = self.jobs.get(&id).is_some_and(|known| known.job.state.is_done());
+        if !is_over && self.is_news(entry) {
+            self.seen.insert(id, entry.detached());
+        }
+    }
+
+    /// Forgets what was seen of jobs that are over and that nothing else is known of, once the queue says it too.
+    fn settle(&mut self) {
+        let QueueSeen::Whole(queue) = &self.status else { return };
+        let jobs = &self.jobs;
+        self.seen.retain(|id, entry| {
+            let is_over = entry.state().is_some_and(State::is_done) && !jobs.contains_key(id);
+            !is_over || queue.is_behind(entry)
+        });
+    }
+
+    /// What was seen and is further than what the queue says, also of jobs that it does not have.
+    pub(crate) fn news_for<'a>(&'a self, queue: Option<&'a Queue>) -> impl Iterator<Item = &'a Entry> {
+        let is_ahead = move |entry: &&Entry| queue.is_none_or(|queue| queue.is_behind(entry));
+        self.seen.values().filter(is_ahead)
+    }
+
+    /// What is to be written to the journal: what was seen, is not told to the cloud yet, and is not there already.
+    pub fn to_journal(&self) -> Vec<&Entry> {
+        let is_to_do = |(id, entry): &(&JobId, &Entry)| {
+            let journaled = self.journaled.get(id);
+            self.is_untold(**id, entry) && journaled.is_none_or(|journaled| is_behind(*journaled, entry))
+        };
+        self.seen.iter().filter(is_to_do).map(|(_, entry)| entry).collect()
+    }
+
+    /// All that the journal has to say, if it says anything else as well.
+    pub fn new_journal(&self) -> Option<Vec<&Entry>> {
+        let is_needed = |id: &JobId| self.seen.get(id).is_some_and(|entry| self.is_untold(*id, entry));
+        let has_surplus = !self.journaled.keys().all(is_needed);
+        let needed = || self.seen.iter().filter(|(id, entry)| self.is_untold(**id, entry)).map(|(_, entry)| entry);
+        has_surplus.then(|| needed().collect())
+    }
+
+    /// Whether the cloud is behind what was seen of the job.
+    fn is_untold(&self, id: JobId, entry: &Entry) -> bool {
+        self.jobs.get(&id).is_none_or(|known| is_behind(known.job.state, entry))
+    }
+
+    /// Notes what the journal says now.
+    pub fn has_journaled(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            self.journaled.extend(entry.id().zip(entry.state()));
+        }
+    }
+
+    /// Takes in the journal of an agent that was here before. A line that a crash has cut is none.
+    pub fn read_journal(&mut self, journal: &[u8]) {
+        let lines = journal.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());
+        for entry in lines.map(Entry::read).filter(Entry::has_started) {
+            self.remember(&entry);
+            self.journaled.extend(entry.id().zip(entry.state()));
+        }
     }
 
     /// Notes since when each job is done in the queue, or withdrawn from it. To be called at every look: a job may have
@@ -175,12 +319,13 @@ impl View {
     /// Whatever seems to have begun after now has begun now: the clock was set back, and nothing must wait until it has
     /// come so far again.
     fn bear_clock_set_back(&mut self, now: DateTime<Utc>) {
-        if let QueueSeen::Broken { since, quiet_since } = &mut self.status {
+        if let QueueSeen::Broken { since, quiet_since, .. } = &mut self.status {
             (*since, *quiet_since) = (now.min(*since), now.min(*quiet_since));
         }
         for known in self.jobs.values_mut() {
             let response = known.response.as_mut().map(|seen| &mut seen.quiet_since);
-            for since in [known.done_since.as_mut(), known.withdrawn_since.as_mut(), response].into_iter().flatten() {
+            let since = [&mut known.done_since, &mut known.withdrawn_since, &mut known.reported_at];
+            for since in since.into_iter().flatten().chain(response) {
                 *since = now.min(*since);
             }
         }
@@ -192,27 +337,70 @@ impl View {
         }
     }
 
-    /// Takes in a look at a displaced queue that is new, or that somebody has written to. Where it shows nothing,
-    /// earlier news still stands.
-    pub fn see_displaced(&mut self, inode: u64, news: Option<Queue>, now: DateTime<Utc>) {
-        let earlier = self.displaced.remove(&inode).and_then(|displaced| displaced.news);
-        self.displaced.insert(inode, Displaced { quiet_since: now, news: news.or(earlier) });
+    /// Takes in a look at a displaced queue that is new, or that somebody has written to; `None` where it says nothing that
+    /// is not known.
+    pub fn see_displaced(&mut self, number: u64, queue: Option<&Queue>, now: DateTime<Utc>) {
+        self.displaced.insert(number, Displaced { quiet_since: now });
+        let Some(displaced) = queue else { return };
+
+        let is_welcome = |entry: &&Entry| self.is_welcome(entry);
+        let news: Vec<Entry> = match &self.status {
+            QueueSeen::Whole(queue) => queue.news_in(displaced).filter(is_welcome).cloned().collect(),
+            // Without a queue, what is over is made again from the rows.
+            QueueSeen::Missing | QueueSeen::Broken { .. } => {
+                let started = displaced.entries().iter().filter(|entry| entry.has_started());
+                started.filter(|entry| entry.id().is_some_and(|id| !self.is_over(id, entry))).cloned().collect()
+            }
+        };
+        for entry in news {
+            self.remember(&entry);
+        }
     }
 
-    /// Notes that all news of the displaced queues is in the queue.
-    pub fn settle_displaced(&mut self) {
-        for displaced in self.displaced.values_mut() {
-            displaced.news = None;
+    /// Whether a job that has started elsewhere may come into the queue. Of a job that nothing is known of, only what is
+    /// over, or what was in the queue once: any other entry might be somebody's own.
+    fn is_welcome(&self, entry: &Entry) -> bool {
+        let Some(id) = entry.id() else { return false };
+        match self.jobs.get(&id) {
+            Some(known) => !known.job.state.is_done(),
+            None => {
+                let was_here = self.inbox.contains(&id) || self.requests.contains(&id);
+                was_here || entry.state().is_some_and(State::is_done)
+            }
         }
+    }
+
+    /// Whether nothing more can come of the job, by what is known of it and by this entry.
+    fn is_over(&self, id: JobId, entry: &Entry) -> bool {
+        let is_done = entry.state().is_some_and(State::is_done);
+        self.jobs.get(&id).map_or(is_done, |known| known.job.state.is_done())
     }
 
     /// How much the lab has to do, as the cloud last said.
     pub fn workload(&self) -> Workload {
-        let ids_in = |state| self.jobs.iter().filter(move |(_, known)| known.job.state == state).map(|(id, _)| *id);
-        Workload {
-            pending: ids_in(State::Pending).count() as u64,
-            processing: ids_in(State::Processing).count() as u64,
-            waiting_since: ids_in(State::Pending).next().map(JobId::request_date),
+        let mut workload = Workload::default();
+
+        for job in self.jobs.values().map(|known| &known.job) {
+            match job.state {
+                State::Pending => {
+                    workload.pending += 1;
+                    // Ids sort by their dates: the first is the oldest.
+                    workload.waiting_since = workload.waiting_since.or(Some(job.id.request_date()));
+                }
+                State::Processing => {
+                    workload.processing += 1;
+                    // Jobs do not start in the order of their ids.
+                    workload.processing_since = workload.processing_since.into_iter().chain(job.start_date).min();
+                }
+                State::Done(_) => {}
+            }
         }
+
+        workload
     }
+}
+
+/// Whether the state is behind what the entry says.
+fn is_behind(state: State, entry: &Entry) -> bool {
+    entry.state().is_some_and(|seen| state.is_behind(seen))
 }

@@ -37,6 +37,8 @@ const LOCKED_BY_RENAME: Kind = Kind { locks: true, renames: true };
 const SMALL: Budget = Budget { jobs: 1, turns: 1, crashes: 1, faults: 1, losses: 0, cancels: 0 };
 /// A caller who wants a job back.
 const WITH_CANCEL: Budget = Budget { faults: 0, cancels: 1, ..SMALL };
+/// Somebody removes status.json, and the cloud may not know yet what was in it.
+const WITH_LOSS: Budget = Budget { losses: 1, ..SMALL };
 /// Two jobs, for what one job cannot show.
 const TWO_JOBS: Budget = Budget { jobs: 2, turns: 1, crashes: 0, faults: 0, losses: 0, cancels: 0 };
 /// For the large run: everything that can go wrong.
@@ -50,12 +52,14 @@ fn one_script_without_a_lock() {
         assert_holds(name, &World::new(&[kind], SMALL), Promise::Everything);
         assert_holds(name, &World::new(&[kind], TWO_JOBS), Promise::Everything);
         assert_holds(name, &World::new(&[kind], WITH_CANCEL), Promise::Everything);
+        assert_holds(name, &World::new(&[kind], WITH_LOSS), Promise::Everything);
     }
 }
 
 #[test]
 fn two_scripts_with_the_lock() {
-    for budget in [SMALL, WITH_CANCEL] {
+    let with_loss = Budget { faults: 1, crashes: 0, ..WITH_LOSS };
+    for budget in [SMALL, WITH_CANCEL, with_loss] {
         assert_holds("two with the lock", &World::new(&[LOCKED, LOCKED], budget), Promise::Everything);
     }
 }
@@ -77,6 +81,17 @@ fn a_wrong_order_of_steps_is_noticed() {
         (Mutation::CancelAtOnce, budget(1, 1, 0, 1)),
     ] {
         assert_caught(mutation, World::new(&[IN_PLACE], budget));
+    }
+}
+
+#[test]
+fn a_short_memory_is_noticed() {
+    let budget = Budget { jobs: 1, turns: 1, crashes: 0, faults: 0, losses: 1, cancels: 0 };
+    for (mutation, budget) in [
+        (Mutation::ForgetWhatWasSeen, Budget { faults: 1, ..budget }),
+        (Mutation::NoJournalAtStart, Budget { crashes: 1, ..budget }),
+    ] {
+        assert_caught(mutation, World::new(&[LOCKED, LOCKED], budget));
     }
 }
 

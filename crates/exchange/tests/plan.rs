@@ -2,14 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
-use bcrlapi_exchange::{Action, Due, Entry, Queue, QueueSeen, Settings, View, Workload, plan, render_request};
+use bcrlapi_exchange::{
+    Action, Due, Entry, Queue, QueueSeen, RESPONSE_GRACE, Settings, View, Workload, plan, render_request,
+};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
 fn now() -> DateTime<Utc> {
     id(0).request_date()
 }
 
-const SETTINGS: Settings = Settings { offset: FixedOffset::east_opt(9 * 3600).unwrap(), lost_after: None };
+const SETTINGS: Settings =
+    Settings { offset: FixedOffset::east_opt(9 * 3600).unwrap(), lost_after: None, response_grace: RESPONSE_GRACE };
 
 fn id(number: u64) -> JobId {
     format!("018aef2c-7a00-7000-8000-{number:012}").parse().unwrap()
@@ -90,7 +93,7 @@ fn new_entries_come_last_and_in_order() {
 fn an_open_entry_that_nothing_is_known_of_is_asked_for() {
     let mut view = lab(&[(1, State::Pending, PENDING)]);
     let entry = |number, status: &str| format!("{{\"uuid\": \"{}\", \"status\": \"{status}\"}}", id(number));
-    let entries = [entry(1, "pending"), entry(2, "processing"), entry(3, "done"), entry(4, "waiting")].join(", ");
+    let entries = [entry(1, "pending"), entry(2, "processing"), entry(3, "done")].join(", ");
     see(&mut view, &format!("{{\"jobs\": [{entries}]}}"), now());
     assert_eq!(actions(&view), [Action::Ask(id(2))]);
     view.foreign.insert(id(2));
@@ -132,7 +135,7 @@ fn a_withdrawn_job_counts_as_canceled_only_when_no_script_can_want_it_any_more()
     assert_eq!(after(&view, 15), [Action::Cancel(id(1))]);
     // A script that had read the queue before is quicker.
     let news = format!("{{\"jobs\": [{{\"uuid\": \"{}\", \"status\": \"processing\"}}]}}", id(1));
-    view.see_displaced(7, Some(Queue::parse(news.as_bytes()).unwrap()), now());
+    view.see_displaced(7, Some(&Queue::parse(news.as_bytes()).unwrap()), now());
     let published = actions(&view);
     let [Action::Publish(queue)] = &published[..] else { panic!("{published:?}") };
     assert_eq!(queue.entry(id(1)).unwrap().state(), Some(State::Processing));
@@ -158,10 +161,8 @@ fn a_job_that_is_learned_of_after_the_queue_was_read_is_timed_from_the_next_look
 fn a_script_that_writes_an_old_queue_does_not_bring_a_withdrawn_job_back() {
     let mut view = asked_back(None);
     let news = format!("{{\"jobs\": [{{\"uuid\": \"{}\", \"status\": \"pending\"}}]}}", id(1));
-    view.see_displaced(7, Some(Queue::parse(news.as_bytes()).unwrap()), now());
-    let published = actions(&view);
-    let [Action::Publish(queue)] = &published[..] else { panic!("{published:?}") };
-    assert_eq!(queue.entry(id(1)), None);
+    view.see_displaced(7, Some(&Queue::parse(news.as_bytes()).unwrap()), now());
+    assert_eq!(actions(&view), [], "an entry that waits is no news");
 }
 
 #[test]
@@ -219,6 +220,26 @@ fn a_response_that_is_left_alone_for_a_minute_counts_as_done() {
     let after = |seconds| plan(&view, SETTINGS, now() + TimeDelta::seconds(seconds));
     assert_eq!(after(59), [], "the program may still be writing");
     assert!(after(60).contains(&Action::Return { id: id(1), due: Due::Early }));
+}
+
+#[test]
+fn a_response_that_is_left_alone_is_no_end_while_a_worker_has_the_job() {
+    let marked = "\"status\": \"processing\", \"worker\": \
+                  {\"host\": \"app1\", \"boot\": \"b\", \"pid\": 7, \"start\": 70}";
+    let mut view = lab(&[(1, State::Processing, Some(marked))]);
+    let known = view.jobs.get_mut(&id(1)).unwrap();
+    known.see_response(Some(now()), now());
+    known.job.start_date = Some(now());
+    let after = |settings, seconds| {
+        let mut actions = plan(&view, settings, now() + TimeDelta::seconds(seconds));
+        actions.retain(|action| !matches!(action, Action::Heartbeat(_)));
+        actions
+    };
+    assert_eq!(after(SETTINGS, 3600), [], "it may be a checkpoint");
+
+    let with_deadline = Settings { lost_after: Some(TimeDelta::hours(6)), ..SETTINGS };
+    let over = after(with_deadline, 7 * 3600);
+    assert!(over.contains(&Action::Return { id: id(1), due: Due::LastTry }), "{over:?}");
 }
 
 #[test]
@@ -355,21 +376,166 @@ fn a_missing_queue_is_made_and_a_broken_one_put_aside_in_time() {
 fn news_in_a_displaced_queue_comes_into_the_queue_and_then_it_goes() {
     let mut view = lab(&[(1, State::Pending, PENDING), (2, State::Pending, PENDING)]);
     let news = format!("{{\"jobs\": [{{\"uuid\": \"{}\", \"status\": \"processing\", \"by\": \"me\"}}]}}", id(1));
-    view.see_displaced(7, Some(Queue::parse(news.as_bytes()).unwrap()), now());
+    view.see_displaced(7, Some(&Queue::parse(news.as_bytes()).unwrap()), now());
     view.see_displaced(8, None, now() - TimeDelta::seconds(10));
     let planned = actions(&view);
-    let [Action::Publish(queue), Action::Discard { inode: 8 }] = &planned[..] else { panic!("{planned:?}") };
+    let [Action::Publish(queue)] = &planned[..] else { panic!("{planned:?}") };
     assert_eq!(queue.entries().len(), 2);
     assert!(queue.entry(id(1)).unwrap().line().contains("\"by\": \"me\""), "the entry comes whole");
 
-    view.status = QueueSeen::Whole(queue.clone());
     view.see_displaced(7, None, now());
-    assert!(view.displaced[&7].news.is_some(), "a look at half a file does not undo what a whole one has shown");
-    view.settle_displaced();
-    view.displaced.remove(&8);
+    let [Action::Publish(same)] = &actions(&view)[..] else { panic!() };
+    assert_eq!(same, queue, "a look at half a file does not undo what a whole one has shown");
+
+    view.see_status(Ok(Some(queue.clone())), now());
     let after = |seconds| plan(&view, SETTINGS, now() + TimeDelta::seconds(seconds));
-    assert!(!after(9).contains(&Action::Discard { inode: 7 }), "the script may still be writing");
-    assert!(after(10).contains(&Action::Discard { inode: 7 }));
+    assert!(after(0).contains(&Action::Discard { number: 8 }), "its news would be in the queue");
+    assert!(!after(9).contains(&Action::Discard { number: 7 }), "the script may still be writing");
+    assert!(after(10).contains(&Action::Discard { number: 7 }));
+}
+
+#[test]
+fn a_displaced_queue_that_says_nothing_new_is_no_news() {
+    let mut view = lab(&[(1, State::Processing, PROCESSING), (2, State::Pending, PENDING)]);
+    let entry = |number, status| format!("{{\"uuid\": \"{}\", \"status\": \"{status}\"}}", id(number));
+    let old = format!("{{\"jobs\": [{}, {}]}}", entry(1, "pending"), entry(2, "pending"));
+    for number in 0..1_000 {
+        view.see_displaced(number, Some(&Queue::parse(old.as_bytes()).unwrap()), now());
+    }
+    assert_eq!(actions(&view), []);
+    assert_eq!(view.seen.len(), 1, "and nothing of it is kept");
+}
+
+// What was seen to go forward.
+
+fn entry(number: u64, fields: &str) -> String {
+    format!("{{\"jobs\": [{{\"uuid\": \"{}\", {fields}}}]}}", id(number))
+}
+
+#[test]
+fn what_was_seen_to_run_has_no_second_turn_whatever_becomes_of_the_queue() {
+    let running = entry(1, "\"status\": \"processing\", \"host\": \"app-1\"");
+    let older = entry(1, "\"status\": \"pending\"");
+    let damages: [fn(&mut View, &str); 3] = [
+        |view, _| view.see_status(Ok(None), now()),
+        |view, older| see(view, older, now()),
+        |view, _| see(view, "{\"jobs\": []}", now()),
+    ];
+    for damage in damages {
+        let mut view = lab(&[(1, State::Pending, PENDING)]);
+        see(&mut view, &running, now());
+        damage(&mut view, &older);
+        let planned = actions(&view);
+        let Some(Action::Publish(queue)) = planned.first() else { panic!("{planned:?}") };
+        assert!(queue.entry(id(1)).unwrap().line().contains("app-1"), "its entry comes back whole");
+        assert_eq!(queue.first_pending(), None);
+    }
+}
+
+#[test]
+fn the_journal_says_what_was_seen_and_not_told() {
+    let mut view = lab(&[(1, State::Pending, PENDING), (2, State::Processing, PROCESSING)]);
+    assert!(view.to_journal().is_empty(), "the cloud knows what runs");
+    see(&mut view, &entry(1, "\"status\": \"processing\""), now());
+    let journal: Vec<Entry> = view.to_journal().into_iter().cloned().collect();
+    assert_eq!(journal.iter().map(Entry::id).collect::<Vec<_>>(), [Some(id(1))]);
+    view.has_journaled(&journal);
+    assert_eq!((view.to_journal().len(), view.new_journal()), (0, None), "once is enough");
+
+    // An agent that starts while the cloud still calls the job pending.
+    let mut next = lab(&[(1, State::Pending, None)]);
+    next.see_status(Ok(None), now());
+    let half = &b"{\"uuid\": \"018a"[..];
+    next.read_journal(&[journal[0].line().as_bytes(), b"\n", half].concat());
+    let [Action::Publish(queue)] = &actions(&next)[..] else { panic!() };
+    assert_eq!(queue.entry(id(1)).unwrap().state(), Some(State::Processing));
+
+    view.learn(job(1, State::Processing));
+    assert_eq!(view.new_journal(), Some(Vec::new()), "the cloud knows it");
+}
+
+#[test]
+fn an_agent_that_has_not_reached_the_cloud_remembers_what_runs() {
+    let mut view = View::default();
+    see(&mut view, &entry(1, "\"status\": \"processing\""), now());
+    assert_eq!(view.to_journal().len(), 1);
+    view.see_status(Ok(None), now());
+    view.requests = [id(1)].into();
+    view.learn(job(1, State::Pending));
+    view.last_heartbeat = Some(now());
+    let [Action::Publish(queue)] = &actions(&view)[..] else { panic!("{:?}", actions(&view)) };
+    assert_eq!(queue.first_pending(), None);
+}
+
+#[test]
+fn a_program_of_the_worker_is_over_when_the_worker_says_so() {
+    let held = "\"status\": \"processing\", \"worker\": {\"host\": \"app-1\"}";
+    let mut view = lab(&[(1, State::Processing, Some(held))]);
+    view.jobs.get_mut(&id(1)).unwrap().see_response(Some(now()), now());
+    view.last_heartbeat = Some(now() + TimeDelta::hours(2));
+    assert_eq!(plan(&view, SETTINGS, now() + TimeDelta::hours(2)), [], "it may be a checkpoint");
+
+    let settings = Settings { lost_after: Some(TimeDelta::hours(6)), ..SETTINGS };
+    view.learn(Job { start_date: Some(now()), ..job(1, State::Processing) });
+    let planned = plan(&view, settings, now() + TimeDelta::hours(6));
+    assert!(planned.contains(&Action::Return { id: id(1), due: Due::LastTry }), "{planned:?}");
+}
+
+#[test]
+fn a_program_that_says_something_all_the_time_is_told_now_and_then() {
+    let says = |message: u32| entry(1, &format!("\"status\": \"processing\", \"message\": \"step {message}\""));
+    let mut view = lab(&[(1, State::Processing, PROCESSING)]);
+    let mut told = 0;
+    for tenth in 0..600 {
+        let at = now() + TimeDelta::milliseconds(tenth * 100);
+        see(&mut view, &says(u32::try_from(tenth).unwrap()), at);
+        view.last_heartbeat = Some(at);
+        for action in plan(&view, SETTINGS, at) {
+            let Action::Report { message, .. } = action else { panic!("{action:?}") };
+            told += 1;
+            view.learn(Job { message, ..job(1, State::Processing) });
+            view.has_reported(id(1), at);
+        }
+    }
+    assert_eq!(told, 12);
+    let later = plan(&view, SETTINGS, now() + TimeDelta::seconds(65));
+    assert!(
+        later
+            .iter()
+            .any(|action| matches!(action, Action::Report { message, .. } if message.as_deref() == Some("step 599")))
+    );
+}
+
+#[test]
+fn a_queue_in_another_encoding_is_written_anew() {
+    let mut view = lab(&[(1, State::Processing, PROCESSING)]);
+    let text = entry(1, "\"status\": \"processing\", \"message\": \"計算中\"");
+    let cp932 = encoding_rs::SHIFT_JIS.encode(&text).0.into_owned();
+    view.see_status(Queue::parse(cp932).map(Some), now());
+    view.has_reported(id(1), now());
+    let [Action::Publish(queue)] = &actions(&view)[..] else { panic!("{:?}", actions(&view)) };
+    view.see_status(Queue::parse(queue.render()).map(Some), now());
+    assert_eq!(actions(&view), [], "once");
+}
+
+#[test]
+fn a_queue_that_is_only_too_large_is_not_put_aside() {
+    let mut view = lab(&[(1, State::Pending, PENDING)]);
+    let size_bytes = Queue::MAX_BYTES + 1;
+    view.see_status(Err(bcrlapi_exchange::BrokenQueue::TooLarge { size_bytes }), now());
+    view.last_heartbeat = Some(now() + TimeDelta::hours(1));
+    assert_eq!(plan(&view, SETTINGS, now() + TimeDelta::hours(1)), []);
+}
+
+#[test]
+fn a_lab_that_has_ended_many_jobs_does_not_remember_them_all() {
+    let mut view = View { is_certain: true, ..View::default() };
+    for number in 1..=10_500 {
+        view.learn(job(number, if number == 3 { State::Processing } else { State::Done(Outcome::Succeeded) }));
+    }
+    view.forget_old(now());
+    assert_eq!(view.jobs.len(), 10_001);
+    assert!(view.jobs.contains_key(&id(3)), "what is open stays");
 }
 
 #[test]
@@ -404,7 +570,16 @@ fn a_heartbeat_counts_what_is_open() {
         (5, State::Processing, PROCESSING),
     ]);
     view.last_heartbeat = Some(now() - TimeDelta::seconds(60));
-    let workload = Workload { pending: 2, processing: 3, waiting_since: Some(id(2).request_date()) };
+    // The one that was submitted last was started first.
+    for (number, minutes) in [(1, 5), (4, 7), (5, 9)] {
+        view.jobs.get_mut(&id(number)).unwrap().job.start_date = Some(now() - TimeDelta::minutes(minutes));
+    }
+    let workload = Workload {
+        pending: 2,
+        processing: 3,
+        waiting_since: Some(id(2).request_date()),
+        processing_since: Some(now() - TimeDelta::minutes(9)),
+    };
     assert_eq!(actions(&view), [Action::Heartbeat(workload)]);
     assert_eq!(View::default().workload(), Workload::default(), "nothing waits");
 }

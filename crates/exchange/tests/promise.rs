@@ -152,7 +152,14 @@ fn wanted_back_and_started() -> View {
 /// A job that a script has set to processing in a queue that was displaced meanwhile.
 fn started_elsewhere() -> View {
     let mut view = lab(&[(1, State::Pending)], &[]);
-    view.see_displaced(7, Some(queue(&[(1, State::Processing)])), now());
+    view.see_displaced(7, Some(&queue(&[(1, State::Processing)])), now());
+    view
+}
+
+/// A job that a script has set to processing, and over which somebody has put an older queue.
+fn put_back() -> View {
+    let mut view = lab(WAITING, RUNNING);
+    view.see_status(Ok(Some(queue(WAITING))), now());
     view
 }
 
@@ -172,7 +179,7 @@ fn has_run() -> View {
 #[test]
 fn what_holds_of_a_publish_can_fail() {
     use State::Pending;
-    let table: [PublishRow; 8] = [
+    let table: [PublishRow; 9] = [
         (
             "a publish loses no entry before its week is over, but one that waits and is wanted back",
             wanted_back_and_started(),
@@ -187,6 +194,7 @@ fn what_holds_of_a_publish_can_fail() {
             &[(2, Pending), (1, Pending)],
         ),
         ("a publish moves no status back", lab(WAITING, RUNNING), WAITING, RUNNING),
+        ("a publish is not behind what was ever seen of a job", put_back(), WAITING, RUNNING),
         ("a publish brings in only jobs that are taken and delivered", taken_and_not_delivered(), WAITING, &[]),
         ("a publish makes no second entry of a job", lab(WAITING, WAITING), &[(1, Pending), (1, Pending)], WAITING),
         ("a publish is not behind the cloud", lab(RUNNING, WAITING), WAITING, RUNNING),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use bcrlapi_domain::{JobId, Outcome, State};
-use bcrlapi_exchange::{Entry, Queue};
+use bcrlapi_exchange::{Entry, Queue, WorkerMark};
 
 const FIRST: &str = "018aef2c-7a00-7000-8000-000000000001";
 const SECOND: &str = "018aef2c-7a00-7000-8000-000000000002";
@@ -53,13 +53,93 @@ fn what_is_no_queue_is_an_error() {
 #[test]
 fn what_nobody_knows_is_kept_as_it_is() {
     let text = format!(
-        "{{\"jobs\": [\n  {{\"note\": [1, null], \"uuid\": \"{FIRST}\", \"status\": \"waiting\"}},\n  \"a comment\",\n  \
+        "{{\"jobs\": [\n  {{\"note\": [1, null], \"uuid\": \"{FIRST}\", \"status\": \"erledigt\"}},\n  \"a comment\",\n  \
          {{\"uuid\": \"my own id\", \"status\": \"pending\"}}\n], \"version\": 3}}\n"
     );
     let mut file = parse(&text);
     assert_eq!(String::from_utf8(file.render()).unwrap(), text);
     assert_eq!(file.first_pending(), None, "neither a word nor an id that nobody knows is a turn");
-    assert!(!file.advance(id(FIRST), State::Processing, None));
+    assert!(!file.advance(id(FIRST), State::Processing, None), "somebody has given it its turn");
+    let entry = file.entry(id(FIRST)).unwrap();
+    assert_eq!((entry.state(), entry.unknown_word().as_deref()), (Some(State::Processing), Some("erledigt")));
+    assert!(file.advance(id(FIRST), State::Done(Outcome::Succeeded), None));
+}
+
+#[test]
+fn an_entry_without_a_status_is_told_what_is_known() {
+    for fields in ["\"status\": null", "\"note\": 1"] {
+        let mut file = parse(&format!("{{\"jobs\": [{{\"uuid\": \"{FIRST}\", {fields}}}]}}"));
+        assert_eq!(file.entries()[0].state(), None);
+        assert!(file.advance(id(FIRST), State::Pending, None));
+        assert_eq!(file.first_pending(), Some(id(FIRST)));
+    }
+    assert_eq!(with_entry("\"status\": 2").unknown_word().as_deref(), Some("2"));
+}
+
+#[test]
+fn a_uuid_is_read_in_any_case() {
+    for uuid in [FIRST.to_uppercase(), format!("{{{FIRST}}}"), format!(" {FIRST}")] {
+        let file = parse(&format!("{{\"jobs\": [{{\"uuid\": \"{uuid}\", \"status\": \"Pending\"}}]}}"));
+        assert_eq!(file.first_pending(), Some(id(FIRST)), "{uuid}");
+    }
+}
+
+/// A queue with Japanese in it, in which the first job runs and the second waits.
+fn japanese() -> String {
+    let entry = |id, status, text| format!("{{\"uuid\": \"{id}\", \"status\": \"{status}\", \"message\": \"{text}\"}}");
+    // In cp932 the second byte of 表 is a backslash.
+    format!("{{\"jobs\": [{}, {}]}}", entry(FIRST, "processing", "計算中 図表"), entry(SECOND, "pending", "表"))
+}
+
+#[test]
+fn bytes_of_another_encoding_spoil_the_text_that_they_stand_in_and_nothing_else() {
+    let text = japanese();
+    let encodings = [encoding_rs::SHIFT_JIS, encoding_rs::EUC_JP, encoding_rs::GBK, encoding_rs::UTF_8];
+    let mut files: Vec<Vec<u8>> = encodings.iter().map(|encoding| encoding.encode(&text).0.into_owned()).collect();
+    for mark in [false, true] {
+        let units = || mark.then_some(0xfeff).into_iter().chain(text.encode_utf16());
+        files.push(units().flat_map(u16::to_le_bytes).collect());
+        files.push(units().flat_map(u16::to_be_bytes).collect());
+    }
+    for bytes in &files {
+        let queue = Queue::parse(&bytes[..]).unwrap_or_else(|error| panic!("{error}: {bytes:?}"));
+        assert_eq!(queue.entry(id(FIRST)).unwrap().state(), Some(State::Processing), "{bytes:?}");
+        assert_eq!(queue.first_pending(), Some(id(SECOND)), "{bytes:?}");
+    }
+    for bytes in [&files[0], &files[3], &files[4], &files[5]] {
+        let message = Queue::parse(&bytes[..]).unwrap().entry(id(FIRST)).unwrap().message();
+        assert_eq!(message.as_deref(), Some("計算中 図表"), "{bytes:?}");
+    }
+    let latin =
+        "{\"jobs\": [{\"uuid\": \"UUID\", \"status\": \"done\", \"note\": \"caf\u{e9}\\\"\"}]}".replace("UUID", FIRST);
+    let bytes: Vec<u8> = latin.chars().map(|character| u8::try_from(u32::from(character)).unwrap()).collect();
+    let queue = Queue::parse(bytes).unwrap();
+    assert_eq!(queue.entry(id(FIRST)).unwrap().state(), Some(State::Done(Outcome::Succeeded)));
+}
+
+#[test]
+fn half_a_file_of_another_encoding_is_no_queue() {
+    let bytes = encoding_rs::SHIFT_JIS.encode(&japanese()).0.into_owned();
+    for end in 0..bytes.len() {
+        assert!(Queue::parse(&bytes[..end]).is_err(), "{end} bytes");
+    }
+}
+
+#[test]
+fn what_is_written_is_ascii_so_that_every_locale_reads_it() {
+    let mut file = parse(&format!("{{\"備考\": \"é\", {}", &japanese()[1..]));
+    file.advance(id(SECOND), State::Done(Outcome::Failed), Some("入力が範囲外です"));
+    let written = String::from_utf8(file.render()).unwrap();
+    assert!(written.is_ascii(), "{written}");
+    assert_eq!(parse(&written).entry(id(SECOND)).unwrap().error().as_deref(), Some("入力が範囲外です"));
+    assert!(written.contains("\"\\u5099\\u8003\": \"\\u00e9\""), "{written}");
+}
+
+#[test]
+fn more_entries_than_there_is_memory_for_are_an_error_that_says_so() {
+    let many = vec!["{}"; Queue::MAX_ENTRIES + 1].join(",");
+    let error = Queue::parse(format!("{{\"jobs\": [{many}]}}")).unwrap_err();
+    assert!(error.is_only_large() && error.to_string().contains("1500001 entries"), "{error}");
 }
 
 #[test]
@@ -129,14 +209,6 @@ fn half_a_surrogate_pair_loses_no_entry_and_no_reason() {
 }
 
 #[test]
-fn a_word_that_nobody_knows_gives_way_to_done_and_to_nothing_else() {
-    let with = |status: &str| parse(&format!("{{\"jobs\": [{{\"uuid\": \"{FIRST}\", \"status\": \"{status}\"}}]}}"));
-    for (status, gives_way) in [("pending", false), ("processing", false), ("done", true), ("ended", false)] {
-        assert_eq!(with("finished").absorb(&with(status), |_, _| true), gives_way, "{status}");
-    }
-}
-
-#[test]
 fn a_list_is_no_entry() {
     let file = parse(&format!("{{\"jobs\": [[\"{FIRST}\", \"pending\", null]]}}"));
     assert_eq!((file.entries()[0].id(), file.entries()[0].state()), (None, None));
@@ -176,11 +248,22 @@ fn an_entry_only_moves_forward() {
 
 #[test]
 fn failed_is_read_as_done_and_failed() {
-    for fields in ["\"status\": \"failed\"", "\"status\": \"done\", \"outcome\": \"failed\""] {
+    for fields in [
+        "\"status\": \"failed\"",
+        "\"status\": \"done\", \"outcome\": \"failed\"",
+        "\"status\": \"Completed\", \"outcome\": \"ERROR\"",
+        "\"status\": \"error\"",
+        "\"status\": \"done\", \"error\": \"division by zero\"",
+        "\"status\": \"done\", \"outcome\": null, \"error\": \"caf\\u00e9\"",
+    ] {
         assert_eq!(with_entry(fields).state(), Some(State::Done(Outcome::Failed)), "{fields}");
     }
-    // Who cancels or loses a job is not for the APP server to say.
-    for fields in ["\"status\": \"done\"", "\"status\": \"done\", \"outcome\": \"canceled\""] {
+    for fields in [
+        "\"status\": \"done\"",
+        "\"status\": \"DONE\", \"error\": \" \"",
+        "\"status\": \"done\", \"outcome\": \"success\", \"error\": \"a warning\"",
+        "\"status\": \"finished\", \"outcome\": \"fine\"",
+    ] {
         assert_eq!(with_entry(fields).state(), Some(State::Done(Outcome::Succeeded)), "{fields}");
     }
 }
@@ -205,16 +288,55 @@ fn what_the_app_says_has_limits() {
 }
 
 #[test]
-fn a_queue_absorbs_what_another_knows_more() {
+fn a_queue_says_whether_it_knows_all_that_another_says() {
     let entry = |id: &str, status: &str| format!("{{\"uuid\": \"{id}\", \"status\": \"{status}\"}}");
-    let mut file = parse(&format!("{{\"jobs\": [{}]}}", entry(FIRST, "processing")));
-    let other = parse(&format!("{{\"jobs\": [{}, {}, 5]}}", entry(FIRST, "pending"), entry(SECOND, "done")));
-    assert!(file.absorb(&other, |_, _| false));
-    let states: Vec<_> = file.entries().iter().map(Entry::state).collect();
-    assert_eq!(states, [Some(State::Processing), Some(State::Done(Outcome::Succeeded))]);
-    assert!(!file.absorb(&other, |_, _| false), "to absorb it again changes nothing");
-    let old = parse(&format!("{{\"jobs\": [{}]}}", entry(FIRST, "pending")));
-    let mut lost = Queue::default();
-    assert!(!lost.absorb(&old, |_, _| false), "an old queue does not bring back the turn of a job that is over");
-    assert!(lost.absorb(&old, |id, _| id.to_string() == FIRST));
+    let queue = |entries: &[String]| parse(&format!("{{\"jobs\": [{}]}}", entries.join(", ")));
+    let file = queue(&[entry(FIRST, "processing")]);
+    assert!(file.knows_all_of(&queue(&[entry(FIRST, "pending"), entry(SECOND, "pending"), "5".to_owned()])));
+    assert!(!file.knows_all_of(&queue(&[entry(FIRST, "done")])));
+    assert!(!file.knows_all_of(&queue(&[entry(SECOND, "processing")])), "its program has started");
+}
+
+fn mark() -> WorkerMark {
+    WorkerMark { host: "app1".to_owned(), boot: "b".to_owned(), pid: 7, start: 70, pid_namespace: None }
+}
+
+#[test]
+fn a_claim_says_whose_it_is() {
+    let mut queue = parse(&format!(
+        "{{\"jobs\": [{{\"uuid\": \"{FIRST}\", \"status\": \"pending\", \"note\": 1}}, \
+         {{\"uuid\": \"{SECOND}\", \"status\": \"pending\"}}]}}"
+    ));
+    assert_eq!(queue.claim(&mark(), 1, |_| false), [id(FIRST)]);
+    assert_eq!(queue.waiting_and_running(), (1, 1));
+    assert_eq!(
+        queue.entry(id(FIRST)).unwrap().line(),
+        format!(
+            "{{\"uuid\": \"{FIRST}\", \"status\": \"processing\", \"note\": 1, \
+             \"worker\": {{\"host\": \"app1\", \"boot\": \"b\", \"pid\": 7, \"start\": 70}}}}"
+        )
+    );
+
+    let read_again = Queue::parse(queue.render()).unwrap();
+    assert_eq!(read_again.marked().collect::<Vec<_>>(), [(id(FIRST), mark())]);
+    assert_eq!(read_again.entry(id(SECOND)).unwrap().worker(), None);
+}
+
+#[test]
+fn a_job_that_the_worker_has_had_is_not_claimed_anew_when_it_waits_again() {
+    let waiting = format!("{{\"jobs\": [{{\"uuid\": \"{FIRST}\", \"status\": \"pending\"}}]}}");
+    let mut queue = parse(&waiting);
+    assert_eq!(queue.claim(&mark(), 1, |known| known == id(FIRST)), []);
+    assert_eq!(queue, parse(&waiting));
+    assert!(queue.claim_again(id(FIRST), &mark()));
+    assert!(!queue.claim_again(id(FIRST), &mark()), "once is enough");
+    assert_eq!(queue.marked().collect::<Vec<_>>(), [(id(FIRST), mark())]);
+}
+
+#[test]
+fn somebodys_own_field_is_no_mark() {
+    for theirs in ["\"app1\"", "{\"host\": \"app1\"}", "null"] {
+        let entry = with_entry(&format!("\"status\": \"processing\", \"worker\": {theirs}"));
+        assert_eq!(entry.worker(), None, "{theirs}");
+    }
 }

@@ -22,8 +22,8 @@ impl Lab {
     /// Starts the agent.
     pub fn start_agent(&mut self, stack: &Stack, poll: Duration) {
         let utc_offset = FixedOffset::east_opt(Self::UTC_OFFSET_S).expect("nine hours are an offset");
-        let config =
-            bcrlapi_agent::Config { shared: stack.shared(), poll, utc_offset, metrics: None, lost_after: None };
+        let lost_after = Some(bcrlapi_agent::LOST_AFTER);
+        let config = bcrlapi_agent::Config { shared: stack.shared(), poll, utc_offset, metrics: None, lost_after };
         let (store, stop) = (stack.store().clone(), CancellationToken::new());
         let stopped = stop.clone();
         let run = async move {
@@ -36,7 +36,7 @@ impl Lab {
 
     /// Starts the worker.
     pub fn start_worker(&mut self, stack: &Stack, command: Vec<String>) {
-        let config = bcrlapi_worker::Config { shared: stack.shared(), once: false, jobs: 1, command };
+        let config = bcrlapi_worker::Config { shared: stack.shared(), once: false, jobs: 1, timeout: None, command };
         let stop = Arc::new(Stop::default());
         let stopped = Arc::clone(&stop);
         let run = move || {

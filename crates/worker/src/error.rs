@@ -2,6 +2,8 @@ use std::io;
 
 use bcrlapi_directory::DirectoryError;
 
+use crate::command::NotStartable;
+
 /// Why the worker could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
@@ -13,7 +15,10 @@ pub enum WorkerError {
     CannotStart {
         /// The program's name.
         command: String,
-        /// The system's reason.
-        reason: io::Error,
+        /// What stands in the way.
+        reason: NotStartable,
     },
+    /// The worker cannot tell its own jobs from another worker's.
+    #[error("cannot read in /proc which process this is: {0}; mount /proc")]
+    NoIdentity(io::Error),
 }

@@ -1,116 +1,178 @@
 //! Running the lab's program on one job.
 
-use std::collections::VecDeque;
-use std::env;
-use std::io::{self, Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use bcrlapi_domain::limits::ERROR_MAX_CHARS;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::Stop;
+use crate::failure::LastWords;
+use crate::output::{Output, Pipe, Stream};
 
-/// How often a running program is looked at.
-const WATCH_STEP: Duration = Duration::from_millis(10);
-/// How long stderr may stay open after the program's end: a child it left behind may hold it.
-const STDERR_GRACE: Duration = Duration::from_secs(1);
-/// What is kept of stderr: enough for [`ERROR_MAX_CHARS`] of the longest characters.
-const STDERR_TAIL_BYTES: usize = ERROR_MAX_CHARS * 4;
+/// How often a running program is looked at: a stop is heard so soon.
+const WATCH_STEP: Duration = Duration::from_millis(100);
+/// The shortest step where the system does not tell when a process ends (Linux before 5.3): an eighth
+/// of the time that the program has run, between these two.
+const WATCH_STEP_MIN: Duration = Duration::from_millis(1);
+/// How long a program that has run for too long may take to end by itself.
+const TIMEOUT_GRACE: Duration = Duration::from_secs(10);
+/// How long the rest of its output may wait for whoever reads the worker's.
+const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 
-/// Looks for a program as a shell would: a path as it is, a name on the `PATH`.
-pub(crate) fn find(program: &str) -> io::Result<()> {
-    let is_there = if program.contains('/') {
-        Path::new(program).is_file()
-    } else {
-        let folders = env::var_os("PATH").unwrap_or_default();
-        env::split_paths(&folders).any(|folder| folder.join(program).is_file())
-    };
-    if is_there { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+/// What is the same for each run of the program.
+#[derive(Clone, Copy)]
+pub(crate) struct Program<'a> {
+    pub(crate) command: &'a [String],
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) stop: &'a Stop,
+    pub(crate) output: &'a Output,
 }
 
-/// Runs `COMMAND... REQUEST RESPONSE` to its end; gives what went wrong, if anything did. Fails if it cannot be
-/// started.
-///
-/// The program gets a process group of its own: Ctrl-C at the worker's terminal is for the worker.
-pub(crate) fn run(command: &[String], request: &Path, response: &Path, stop: &Stop) -> io::Result<Option<String>> {
-    let (name, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut child = Command::new(name)
-        .args(arguments)
-        .args([request, response])
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()?;
-    let tail = Tail::default();
-    let reader = child.stderr.take().map(|stderr| tail.follow(stderr));
-    let (status, was_ended) = wait(&mut child, stop)?;
-    let deadline = Instant::now() + STDERR_GRACE;
-    while reader.as_ref().is_some_and(|reader| !reader.is_finished()) && Instant::now() < deadline {
-        thread::sleep(WATCH_STEP);
-    }
-    if was_ended {
-        return Ok(Some("the worker was stopped before the program had finished".to_owned()));
-    }
-    Ok((!status.success()).then(|| tail.text().unwrap_or_else(|| describe(status))))
+/// How a run came to its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ending {
+    /// By itself.
+    Exited(ExitStatus),
+    /// It had run for longer than it may.
+    TimedOut(Duration),
+    /// The worker had to go at once.
+    Stopped,
 }
 
-/// Waits for the program's end; ends it where the worker must go at once, and says so.
-fn wait(child: &mut Child, stop: &Stop) -> io::Result<(ExitStatus, bool)> {
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok((status, false));
-        }
-        if stop.is_urgent() {
-            let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-            if group.is_none_or(|group| kill_process_group(group, Signal::KILL).is_err()) {
-                child.kill()?;
+impl Program<'_> {
+    /// Runs `COMMAND... REQUEST RESPONSE` to its end. Fails if it cannot be started.
+    ///
+    /// The program gets a process group of its own: Ctrl-C at the worker's terminal is for the worker.
+    pub(crate) fn run(self, request: &Path, response: &Path) -> io::Result<(Ending, LastWords)> {
+        let (name, arguments) = self.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut child = Command::new(name)
+            .args(arguments)
+            .args([request, response])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        let pipes = [Pipe::new(Stream::Stdout, child.stdout.take()), Pipe::new(Stream::Stderr, child.stderr.take())];
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pidfd = group.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let mut run = Run { child, group, pidfd, pipes, started: Instant::now() };
+
+        let ending = run.watch(self)?;
+        Ok((ending, run.last_words(self.output)))
+    }
+}
+
+/// A program that runs.
+struct Run {
+    child: Child,
+    group: Option<Pid>,
+    /// Becomes readable when the process ends.
+    pidfd: Option<OwnedFd>,
+    pipes: [Pipe; 2],
+    started: Instant,
+}
+
+impl Run {
+    fn watch(&mut self, program: Program<'_>) -> io::Result<Ending> {
+        let mut ended_as = None;
+        let mut kill_at = None;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                let ending = ended_as.unwrap_or(Ending::Exited(status));
+                if !matches!(ending, Ending::Exited(_)) {
+                    // What it has started goes with it.
+                    self.signal(Signal::KILL);
+                }
+                return Ok(ending);
             }
-            return Ok((child.wait()?, true));
-        }
-        thread::sleep(WATCH_STEP);
-    }
-}
 
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("the program exited with code {code} and wrote nothing to stderr"),
-        (None, Some(signal)) => format!("the program was ended by signal {signal}"),
-        (None, None) => "the program failed".to_owned(),
-    }
-}
-
-/// The end of what a program writes to stderr, while all of it passes on to the worker's own.
-#[derive(Clone, Default)]
-struct Tail(Arc<Mutex<VecDeque<u8>>>);
-
-impl Tail {
-    fn follow(&self, mut stderr: ChildStderr) -> thread::JoinHandle<()> {
-        let tail = self.clone();
-        thread::spawn(move || {
-            let mut chunk = [0; 4096];
-            while let Ok(length @ 1..) = stderr.read(&mut chunk) {
-                let chunk = &chunk[..length];
-                // Nobody may be reading the worker's stderr; the program's work goes on.
-                let _ = io::stderr().write_all(chunk);
-                let mut kept = tail.0.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.extend(chunk);
-                let surplus = kept.len().saturating_sub(STDERR_TAIL_BYTES);
-                kept.drain(..surplus);
+            let now = Instant::now();
+            let ran = now - self.started;
+            let is_stopped = matches!(ended_as, Some(Ending::Stopped));
+            if program.stop.is_urgent() && !is_stopped {
+                ended_as = Some(Ending::Stopped);
+                self.signal(Signal::KILL);
             }
-        })
+            if let Some(timeout) = program.timeout.filter(|timeout| ran >= *timeout)
+                && ended_as.is_none()
+            {
+                ended_as = Some(Ending::TimedOut(timeout));
+                kill_at = Some(now + TIMEOUT_GRACE);
+                self.signal(Signal::TERM);
+            }
+            if kill_at.is_some_and(|kill_at| now >= kill_at) {
+                kill_at = None;
+                self.signal(Signal::KILL);
+            }
+
+            let until_timeout = program.timeout.map_or(WATCH_STEP, |timeout| timeout.saturating_sub(ran));
+            let step = if ended_as.is_some() { WATCH_STEP } else { until_timeout };
+            self.wait(step.clamp(WATCH_STEP_MIN, WATCH_STEP));
+            self.read(program.output);
+        }
     }
 
-    /// The last [`ERROR_MAX_CHARS`] characters; `None` if there is nothing but white space.
-    fn text(&self) -> Option<String> {
-        let bytes: Vec<u8> = self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-        let text = String::from_utf8_lossy(&bytes);
-        let text = text.trim();
-        let surplus = text.chars().count().saturating_sub(ERROR_MAX_CHARS);
-        (!text.is_empty()).then(|| text.chars().skip(surplus).collect())
+    /// Signals the program and what it has started.
+    fn signal(&mut self, signal: Signal) {
+        let is_sent = self.group.is_some_and(|group| kill_process_group(group, signal).is_ok());
+        if !is_sent && signal == Signal::KILL {
+            // It may have gone by itself: the next look says so.
+            let _ = self.child.kill();
+        }
+    }
+
+    /// Waits until there is something to read, or the process has ended, or the step is over.
+    fn wait(&self, step: Duration) {
+        let step = match self.pidfd {
+            Some(_) => step,
+            None => step.min((self.started.elapsed() / 8).max(WATCH_STEP_MIN)),
+        };
+        let timeout = Timespec::try_from(step).ok();
+        let pipes = self.pipes.iter().filter_map(Pipe::to_read);
+        let all = pipes.chain(self.pidfd.iter().map(AsFd::as_fd));
+        let mut fds: Vec<PollFd<'_>> = all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        // Interrupted is as good as over.
+        let _ = poll(&mut fds, timeout.as_ref());
+    }
+
+    /// Reads what is there, and no more than that. Says whether there was anything.
+    fn read(&mut self, output: &Output) -> bool {
+        let mut has_read = false;
+        for pipe in &mut self.pipes {
+            pipe.pass_held(output);
+            let Some(fd) = pipe.to_read() else { continue };
+            let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+            let is_ready = poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
+            if is_ready {
+                pipe.read(output);
+                has_read = true;
+            }
+        }
+        has_read
+    }
+
+    /// Reads the rest of what the program has written before it ended.
+    fn last_words(mut self, output: &Output) -> LastWords {
+        // It has told what it had to: that the process has ended.
+        self.pidfd = None;
+        let give_up_at = Instant::now() + OUTPUT_GRACE;
+        while Instant::now() < give_up_at {
+            let has_read = self.read(output);
+            let is_held = self.pipes.iter().any(Pipe::is_held);
+            if !has_read && !is_held {
+                break;
+            }
+            if is_held {
+                self.wait(WATCH_STEP_MIN);
+            }
+        }
+        let [stdout, stderr] = self.pipes;
+        LastWords { stdout: stdout.close(output), stderr: stderr.close(output) }
     }
 }

@@ -1,17 +1,25 @@
 use std::path::PathBuf;
-use std::thread;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, Scope};
+use std::time::{Duration, Instant};
 
-use bcrlapi_directory::{DirectoryError, Fingerprint, SharedDir};
+use bcrlapi_directory::SharedDir;
 use bcrlapi_domain::JobId;
 use bcrlapi_exchange::layout;
 
-use crate::{Stop, WorkerError, program, queue};
+use crate::command::{self, NotStartable};
+use crate::desk::Desk;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::program::{Ending, Program};
+use crate::response::Response;
+use crate::{Stop, WorkerError, process};
 
 /// The pause between two looks at a queue in which nothing waits. A look costs one `stat`.
 const IDLE_PAUSE: Duration = Duration::from_millis(200);
-/// The pause after the directory could not be read or written.
-const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
+/// How long a worker that looks once waits for an entry that somebody's script has thrown out: the
+/// agent puts it back.
+const MISSING_LIMIT_ONCE: Duration = Duration::from_mins(1);
 
 /// The worker's settings.
 #[derive(Clone, Debug)]
@@ -22,92 +30,224 @@ pub struct Config {
     pub once: bool,
     /// How many jobs may run at the same time.
     pub jobs: usize,
+    /// How long a program may run; any time, if `None`.
+    pub timeout: Option<Duration>,
     /// The program and its first arguments; the request's and the response's file follow.
     pub command: Vec<String>,
 }
 
 impl Config {
-    fn program(&self) -> String {
-        self.command.first().cloned().unwrap_or_default()
+    fn cannot_start(&self, reason: NotStartable) -> WorkerError {
+        WorkerError::CannotStart { command: self.command.first().cloned().unwrap_or_default(), reason }
     }
 }
 
 /// Serves the queue until it is asked to stop; with `once`, claims at most `jobs` jobs and runs them. Says how many it
 /// has run.
 pub fn run(config: &Config, stop: &Stop) -> Result<usize, WorkerError> {
-    let directory = &SharedDir::open(&config.shared)?;
+    let directory = SharedDir::open(&config.shared)?;
     // A slip in the command should cost no job.
-    program::find(&config.program())
-        .map_err(|reason| WorkerError::CannotStart { command: config.program(), reason })?;
-    thread::scope(|scope| {
-        let start = |_| scope.spawn(|| Slot { config, directory, stop }.serve());
-        let slots: Vec<_> = (0..config.jobs).map(start).collect();
-        slots.into_iter().map(|slot| slot.join().expect("a slot does not panic")).sum()
-    })
+    let program = command::find(&config.command).map_err(|reason| config.cannot_start(reason))?;
+    let mark = process::own_mark().map_err(WorkerError::NoIdentity)?;
+    greet(config, &directory, &program.display().to_string());
+
+    let output = Output::start();
+    let (ended, endings) = channel();
+    let served = thread::scope(|scope| {
+        let program = Program { command: &config.command, timeout: config.timeout, stop, output: &output };
+        let shift = Shift {
+            config,
+            directory: &directory,
+            program,
+            desk: Desk::new(&directory, mark),
+            ended,
+            endings,
+            cannot_start: None,
+            jobs_run: 0,
+            is_taking: true,
+            is_idle: false,
+        };
+        shift.serve(scope)
+    });
+    output.flush();
+    served
 }
 
-/// One of the places where a job can run.
-struct Slot<'a> {
+/// What the worker serves and what it finds, for whoever has started it.
+fn greet(config: &Config, directory: &SharedDir, program: &str) {
+    let version = env!("CARGO_PKG_VERSION");
+    let shared = directory.path("").display().to_string();
+    let timeout = config.timeout.map_or("none".to_owned(), |timeout| humantime::format_duration(timeout).to_string());
+    let queue = match directory.read_status().map(|seen| seen.queue) {
+        Ok(Ok(Some(queue))) => {
+            let (waiting, running) = queue.waiting_and_running();
+            format!("{waiting} waiting, {running} running")
+        }
+        Ok(Ok(None)) => "no status.json yet: is an agent running on this directory?".to_owned(),
+        Ok(Err(broken)) => broken.to_string(),
+        Err(error) => error.to_string(),
+    };
+    tracing::info!(version, shared, program, jobs = config.jobs, timeout, queue, "worker started");
+}
+
+/// A job that is over.
+struct Ended {
+    id: JobId,
+    end: Result<(), JobError>,
+}
+
+enum JobError {
+    Failed(Failure),
+    CannotStart(NotStartable),
+}
+
+/// The worker at work: one thread deals with the queue, and one more waits for each program.
+struct Shift<'a> {
     config: &'a Config,
     directory: &'a SharedDir,
-    stop: &'a Stop,
+    program: Program<'a>,
+    desk: Desk<'a>,
+    ended: Sender<Ended>,
+    endings: Receiver<Ended>,
+    cannot_start: Option<WorkerError>,
+    jobs_run: usize,
+    /// Whether further jobs are wanted.
+    is_taking: bool,
+    /// Whether it was said that nothing waits.
+    is_idle: bool,
 }
 
-impl Slot<'_> {
-    fn serve(&self) -> Result<usize, WorkerError> {
-        let mut jobs_run = 0;
-        let mut idle_status = None;
-        while !self.stop.is_asked() {
-            match self.claim(&mut idle_status) {
-                Ok(Some(id)) => {
-                    self.run_job(id)?;
-                    jobs_run += 1;
-                }
-                Ok(None) if !self.config.once => thread::sleep(IDLE_PAUSE),
-                Ok(None) => {}
-                Err(error) if !self.config.once => {
-                    tracing::warn!(%error, "cannot look for jobs; trying again");
-                    thread::sleep(TROUBLE_PAUSE);
-                }
-                Err(error) => return Err(error.into()),
+impl<'a> Shift<'a> {
+    fn serve<'scope>(mut self, scope: &'scope Scope<'scope, '_>) -> Result<usize, WorkerError>
+    where
+        'a: 'scope,
+    {
+        let stop = self.program.stop;
+        loop {
+            let is_last = stop.is_urgent() && self.desk.running() == 0;
+            if is_last {
+                self.desk.hurry();
             }
-            if self.config.once {
+            self.is_taking &= !stop.is_asked() && self.cannot_start.is_none();
+            let free = if self.is_taking { self.config.jobs - self.desk.running() } else { 0 };
+
+            match self.desk.serve(free, Instant::now()) {
+                Ok(claimed) => {
+                    for id in claimed {
+                        self.start(id, scope);
+                    }
+                    self.is_taking &= !self.config.once;
+                }
+                // Cron comes again, and nothing of its is lost.
+                Err(error) if self.config.once && self.is_taking => return Err(error.into()),
+                Err(_) => {}
+            }
+
+            if is_last || self.is_over() {
                 break;
             }
+            self.tell_idle();
+            self.wait_for_ends();
         }
-        Ok(jobs_run)
+
+        if self.desk.owed() > 0 {
+            tracing::error!(jobs = self.desk.owed(), "giving up: jobs are over, but their entries do not say so");
+        }
+        match self.cannot_start {
+            Some(error) => Err(error),
+            None => Ok(self.jobs_run),
+        }
     }
 
-    /// Takes a job, if one waits. A queue in which nothing waited is not read again before it has changed.
-    fn claim(&self, idle_status: &mut Option<Fingerprint>) -> Result<Option<JobId>, DirectoryError> {
-        let status = self.directory.status_fingerprint()?;
-        if status.is_none() || status == *idle_status {
-            return Ok(None);
+    fn is_over(&self) -> bool {
+        if self.is_taking || self.desk.running() > 0 {
+            return false;
         }
-        let claimed = queue::claim(self.directory)?;
-        *idle_status = if claimed.is_none() { status } else { None };
-        Ok(claimed)
+        let has_waited = self.config.once && self.desk.missing_for(Instant::now()) >= MISSING_LIMIT_ONCE;
+        has_waited || !self.desk.has_unsaid()
     }
 
-    fn run_job(&self, id: JobId) -> Result<(), WorkerError> {
-        let request = self.directory.path(&layout::request(id));
-        let response = self.directory.path(&layout::response(id));
+    fn start<'scope>(&mut self, id: JobId, scope: &'scope Scope<'scope, '_>)
+    where
+        'a: 'scope,
+    {
         tracing::info!(uuid = %id, "started");
-        let failure = match program::run(&self.config.command, &request, &response, self.stop) {
-            Ok(None) if !response.is_file() => Some("the program wrote no response file".to_owned()),
-            Ok(failure) => failure,
-            Err(reason) => {
-                let error = WorkerError::CannotStart { command: self.config.program(), reason };
-                queue::finish(self.directory, id, Some(&error.to_string()), self.stop);
-                self.stop.take_no_more();
-                return Err(error);
+        self.is_idle = false;
+        self.program.stop.set_running(self.desk.running());
+
+        let (directory, program, ended) = (self.directory, self.program, self.ended.clone());
+        let run = move || {
+            let end = run_job(directory, program, id);
+            // The receiver lives as long as the scope's threads.
+            let _ = ended.send(Ended { id, end });
+        };
+        let spawned = thread::Builder::new().spawn_scoped(scope, run);
+        if let Err(error) = spawned {
+            let end = Err(JobError::CannotStart(NotStartable::System(error)));
+            self.take_in(Ended { id, end });
+        }
+    }
+
+    /// Waits for the end of a job, or until the next look is due.
+    fn wait_for_ends(&mut self) {
+        let pause = if self.desk.is_due_now(Instant::now()) { Duration::ZERO } else { IDLE_PAUSE };
+        match self.endings.recv_timeout(pause) {
+            Ok(ended) => self.take_in(ended),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+        // Those that ended meanwhile go in the same update.
+        while let Ok(ended) = self.endings.try_recv() {
+            self.take_in(ended);
+        }
+    }
+
+    fn take_in(&mut self, Ended { id, end }: Ended) {
+        let error = match end {
+            Ok(()) => {
+                tracing::info!(uuid = %id, "done");
+                None
+            }
+            Err(JobError::Failed(failure)) => {
+                tracing::warn!(uuid = %id, error = failure.reason, "failed");
+                Some(failure.error)
+            }
+            Err(JobError::CannotStart(reason)) => {
+                let error = self.config.cannot_start(reason);
+                tracing::error!(uuid = %id, %error, "failed; no other job is taken");
+                let text = error.to_string();
+                self.cannot_start.get_or_insert(error);
+                Some(text)
             }
         };
-        queue::finish(self.directory, id, failure.as_deref(), self.stop);
-        match failure {
-            Some(error) => tracing::warn!(uuid = %id, error, "failed"),
-            None => tracing::info!(uuid = %id, "done"),
-        }
-        Ok(())
+        self.jobs_run += 1;
+        self.desk.note_end(id, error);
+        self.program.stop.set_running(self.desk.running());
     }
+
+    fn tell_idle(&mut self) {
+        let is_idle = self.is_taking && self.desk.running() == 0 && !self.desk.is_due_now(Instant::now());
+        if is_idle && !self.is_idle {
+            tracing::info!("waiting for jobs");
+        }
+        self.is_idle |= is_idle;
+    }
+}
+
+/// Runs the program on the job, and takes what it has written.
+fn run_job(directory: &SharedDir, program: Program<'_>, id: JobId) -> Result<(), JobError> {
+    let request = directory.path(&layout::request(id));
+    let response = Response::new(directory, id, program.stop);
+
+    let ran = program.run(&request, &directory.running_path(id));
+    let (ending, words) = ran.map_err(|reason| JobError::CannotStart(NotStartable::System(reason)))?;
+    let failure = match ending {
+        Ending::Exited(status) if status.success() => match response.take() {
+            Ok(()) => return Ok(()),
+            Err(reason) => Failure::with_words(reason, &words),
+        },
+        Ending::Exited(status) => Failure::of_exit(status, &words),
+        Ending::TimedOut(timeout) => Failure::of_timeout(timeout, &words),
+        Ending::Stopped => Failure::of_stop(),
+    };
+    Err(JobError::Failed(failure))
 }

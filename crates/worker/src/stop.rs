@@ -1,29 +1,67 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 const FINISH: u32 = 1;
 
-/// How often the worker was asked to stop: once, it finishes what runs; twice, it ends what runs.
+/// How often the worker was asked to stop: once, it finishes what runs; twice, it kills what runs.
 #[derive(Debug, Default)]
-pub struct Stop(AtomicU32);
+pub struct Stop {
+    asked: AtomicU32,
+    running: AtomicUsize,
+}
 
 impl Stop {
     /// Asks to stop, or to stop at once if that was asked already.
     pub fn ask(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.asked.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Sees to it that no further job is taken, without any more haste than before.
     pub fn take_no_more(&self) {
-        self.0.fetch_max(FINISH, Ordering::Relaxed);
+        self.asked.fetch_max(FINISH, Ordering::Relaxed);
     }
 
     /// Whether no further job should be taken.
     pub fn is_asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= FINISH
+        self.asked.load(Ordering::Relaxed) >= FINISH
     }
 
-    /// Whether what runs should be ended.
+    /// Whether what runs should be killed.
     pub fn is_urgent(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > FINISH
+        self.asked.load(Ordering::Relaxed) > FINISH
+    }
+
+    /// What the worker does about the stop, for the person who has just asked for it.
+    pub fn describe(&self) -> String {
+        let running = self.running.load(Ordering::Relaxed);
+        let (jobs, whom, who) = match running {
+            1 => ("1 running job".to_owned(), "it", "it"),
+            _ => (format!("{running} running jobs"), "them", "they"),
+        };
+        match (self.is_urgent(), running) {
+            (false, 0) => "stopping".to_owned(),
+            (true, 0) => "stopping at once".to_owned(),
+            (false, _) => format!("stopping: waiting for {jobs} (Ctrl-C again kills {whom}; {who} will fail)"),
+            (true, _) => format!("killing {jobs}"),
+        }
+    }
+
+    pub(crate) fn set_running(&self, running: usize) {
+        self.running.store(running, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_is_told_what_is_waited_for() {
+        let stop = Stop::default();
+        stop.set_running(1);
+        stop.ask();
+        let waits = "stopping: waiting for 1 running job (Ctrl-C again kills it; it will fail)";
+        assert_eq!(stop.describe(), waits);
+        stop.ask();
+        assert_eq!(stop.describe(), "killing 1 running job");
     }
 }

@@ -18,14 +18,14 @@ mod cursor;
 mod list;
 mod metrics;
 
-pub use metrics::metrics_line;
+pub use metrics::{Measured, metrics_line};
 
 /// `infra/openapi.yaml` as JSON. Its one server is [`BASE_URL`].
 const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 /// Stands for the URL that the caller has asked at, so that a tool that is given what is served finds the API.
 const BASE_URL: &str = concat!("\"", env!("OPENAPI_BASE_URL"), "\"");
 
-/// Answers one call that came in at `now`. An answer that says how the lab is carries the [`LabState`] among its
+/// Answers one call that came in at `now`. An answer that says how the lab is carries what was [`Measured`] among its
 /// extensions too, for whoever counts: see [`metrics_line`].
 pub async fn handle(deployment: &Deployment, request: Request, now: DateTime<Utc>) -> Response<Body> {
     let store = &deployment.store;
@@ -53,9 +53,12 @@ async fn status(store: &JobStore, call: &Call, now: DateTime<Utc>) -> Answer {
 async fn lab(store: &JobStore, now: DateTime<Utc>) -> Answer {
     let seen = tokio::try_join!(store.heartbeat(), store.oldest_in_inbox(now));
     let (heartbeat, oldest_in_inbox) = seen.map_err(store_problem)?;
+    let processing_since = heartbeat.as_ref().and_then(|lab| lab.processing_since);
     let lab = lab_state(heartbeat, oldest_in_inbox, now);
+
     let mut response = json_response(StatusCode::OK, &lab);
-    response.extensions_mut().insert(lab);
+    let LabState { state: presence, last_sync, waiting_since, .. } = lab;
+    response.extensions_mut().insert(Measured { presence, last_sync, waiting_since, processing_since });
     Ok(response)
 }
 
@@ -97,6 +100,8 @@ mod tests {
                 pending: 1,
                 processing: 0,
                 waiting_since: in_lab.map(ago),
+                processing_since: None,
+                holder: None,
             };
             lab_state(Some(heartbeat), in_cloud.map(ago).map(JobId::earliest), now).waiting_since
         };

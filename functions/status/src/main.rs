@@ -2,8 +2,7 @@
 
 use std::io::{self, Write};
 
-use bcrlapi_api::LabState;
-use bcrlapi_status::{handle, metrics_line};
+use bcrlapi_status::{Measured, handle, metrics_line};
 use chrono::Utc;
 use lambda_http::service_fn;
 
@@ -15,7 +14,7 @@ async fn main() -> Result<(), lambda_http::Error> {
     let answer = async |request| {
         let now = Utc::now();
         let response = handle(deployment, request, now).await;
-        if let Some(lab) = response.extensions().get::<LabState>() {
+        if let Some(lab) = response.extensions().get::<Measured>() {
             // CloudWatch takes it for measurements only where nothing else is on the line.
             writeln!(io::stdout(), "{}", metrics_line(deployment.store.table(), lab, now))?;
         }

@@ -131,7 +131,14 @@ fn check_digest(declared: Option<&str>, payload: &Payload) -> Result<(), Problem
 
 fn check_json(body: &[u8]) -> Result<(), Problem> {
     let parsed: Result<&RawValue, _> = serde_json::from_slice(body);
-    parsed.map(drop).map_err(|error| Problem::new(ProblemKind::InvalidJson, format!("the body is not JSON: {error}")))
+    let Err(error) = parsed else { return Ok(()) };
+    // What a parser calls the first bytes of such a file helps nobody.
+    let reason = match body {
+        [0xef, 0xbb, 0xbf, ..] => "it begins with a byte order mark; send UTF-8 without one".to_owned(),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it is UTF-16; send UTF-8".to_owned(),
+        _ => error.to_string(),
+    };
+    Err(Problem::new(ProblemKind::InvalidJson, format!("the body is not JSON: {reason}")))
 }
 
 fn queue_full(limit: usize) -> Problem {

@@ -62,7 +62,7 @@ fn credentials(found: &Result<FoundCredentials, StoreError>, region: Option<&str
     };
     let expiry = found.expiry_date.map_or_else(String::new, |date| format!(", until {}", date.to_rfc3339()));
     let which = format!("{} from {}{expiry}", found.access_key_id, found.source);
-    let is_about_keys = |refusal: &&Refusal| refusal.kind == RefusalKind::Credentials;
+    let is_about_keys = |refusal: &&Refusal| matches!(refusal.kind, RefusalKind::Credentials | RefusalKind::Expired);
     match (region, answers.iter().filter_map(|answer| answer.as_ref().err()).find(is_about_keys)) {
         (None, _) => Finding::fail(CREDENTIALS, format!("{which}, but no region; set AWS_REGION")),
         (_, Some(refusal)) => Finding::fail(CREDENTIALS, format!("AWS refuses {which}: {refusal}; replace them there")),
@@ -104,9 +104,10 @@ fn bucket(name: &str, region: &str, answer: &Answer) -> Finding {
 fn elsewhere(kind: RefusalKind) -> String {
     match kind {
         RefusalKind::Unreachable => NETWORK,
-        RefusalKind::Credentials => "see credentials",
+        RefusalKind::Credentials | RefusalKind::Expired => "see credentials",
         RefusalKind::Clock => "see clock",
         RefusalKind::Region => "set AWS_REGION to the deployment's region",
+        RefusalKind::Throttled => "run this again in a minute, and look at who else calls",
         RefusalKind::Permission | RefusalKind::Missing | RefusalKind::Other => "see the deployment's outputs",
     }
     .to_owned()
@@ -168,6 +169,7 @@ mod tests {
         let verdict = |answers: &[&Answer]| credentials(&found, Some("eu-west-1"), answers).verdict;
         assert_eq!(verdict(&[&Ok(()), &refused(RefusalKind::Missing)]), Verdict::Ok);
         assert_eq!(verdict(&[&Ok(()), &refused(RefusalKind::Credentials)]), Verdict::Fail);
+        assert_eq!(verdict(&[&Ok(()), &refused(RefusalKind::Expired)]), Verdict::Fail);
         assert_eq!(credentials(&found, None, &[]).verdict, Verdict::Fail, "no region");
     }
 
@@ -200,8 +202,7 @@ mod tests {
 
     #[test]
     fn every_reason_says_what_to_do() {
-        use RefusalKind as K;
-        for kind in [K::Unreachable, K::Credentials, K::Clock, K::Permission, K::Missing, K::Region, K::Other] {
+        for kind in RefusalKind::ALL {
             for finding in [table("t", "eu-west-1", &refused(kind)), bucket("b", "eu-west-1", &refused(kind))] {
                 assert_eq!(finding.verdict, Verdict::Fail);
                 assert!(finding.text.split_once("no; ").is_some_and(|(_, mend)| mend.len() > 8), "{finding}");

@@ -3,11 +3,12 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+use chrono::{DateTime, Utc};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
-use crate::{AgentError, Clock};
+use crate::AgentError;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -16,7 +17,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(crate) async fn serve(
     address: SocketAddr,
     metrics: Metrics,
-    clock: Clock,
+    clock: fn() -> DateTime<Utc>,
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
     let refused = |source| AgentError::Metrics { address, source };

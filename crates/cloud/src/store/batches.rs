@@ -13,12 +13,14 @@ use chrono::{DateTime, Utc};
 
 use super::JobStore;
 use super::rows::job_in;
-use crate::StoreError;
 use crate::item::{self, Item, START_DATE, STATUS, date, text};
 use crate::schema::{INBOX, INBOX_NEW, INBOX_TAKEN, PK};
+use crate::{RefusalKind, StoreError};
 
 /// What is tried, for errors.
 const ACTION: &str = "change the rows of many jobs";
+/// The status of HTTP of an answer that has errors of single statements in it.
+const ANSWERED: u16 = 200;
 
 type Answered = Result<BatchExecuteStatementOutput, SdkError<BatchExecuteStatementError>>;
 
@@ -72,7 +74,9 @@ fn rows_of(ids: &[JobId], answered: Answered) -> Vec<Result<Option<Item>, StoreE
     match answered.map_err(StoreError::unavailable(ACTION)) {
         Ok(answered) => {
             let mut rows = answered.responses.unwrap_or_default().into_iter().map(row_in);
-            ids.iter().map(|_| rows.next().unwrap_or_else(|| Err(refused("no answer")))).collect()
+            ids.iter()
+                .map(|_| rows.next().unwrap_or_else(|| Err(refused(RefusalKind::Other, "no answer".to_owned()))))
+                .collect()
         }
         Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
     }
@@ -80,15 +84,19 @@ fn rows_of(ids: &[JobId], answered: Answered) -> Vec<Result<Option<Item>, StoreE
 
 fn row_in(answer: BatchStatementResponse) -> Result<Option<Item>, StoreError> {
     match answer.error {
-        None => answer.item.map(Some).ok_or_else(|| refused("an update without its row")),
+        None => {
+            answer.item.map(Some).ok_or_else(|| refused(RefusalKind::Other, "an update without its row".to_owned()))
+        }
         Some(error) if error.code == Some(BatchStatementErrorCodeEnum::ConditionalCheckFailed) => Ok(error.item),
         Some(error) => {
-            let code = error.code().map_or("no code", BatchStatementErrorCodeEnum::as_str);
-            Err(refused(format!("{code}: {}", error.message().unwrap_or_default())))
+            let code = error.code().map(BatchStatementErrorCodeEnum::as_str);
+            let message = error.message().unwrap_or_default();
+            let kind = RefusalKind::of(code, message, ANSWERED);
+            Err(refused(kind, format!("{}: {message}", code.unwrap_or("no code"))))
         }
     }
 }
 
-fn refused(cause: impl Into<String>) -> StoreError {
-    StoreError::Unavailable { action: ACTION, cause: cause.into() }
+fn refused(kind: RefusalKind, cause: String) -> StoreError {
+    StoreError::refused(ACTION, kind, cause)
 }

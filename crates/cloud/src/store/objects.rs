@@ -16,7 +16,7 @@ use tokio::io::AsyncRead;
 
 use super::JobStore;
 use super::verified::Verified;
-use crate::StoreError;
+use crate::{RefusalKind, StoreError};
 
 /// Every key in the bucket, and the only place that makes them.
 #[derive(Clone, Copy)]
@@ -61,7 +61,8 @@ impl JobStore {
     /// A link that whoever has it may follow to a response's body, for this long; not longer than this process's own
     /// credentials hold. Nothing is sent.
     pub async fn response_link(&self, id: JobId, valid: Duration) -> Result<String, StoreError> {
-        let valid = PresigningConfig::expires_in(valid).map_err(StoreError::unavailable("make a link"))?;
+        let valid =
+            PresigningConfig::expires_in(valid).map_err(StoreError::because("make a link", RefusalKind::Other))?;
         let get = self.s3.get_object().bucket(&self.bucket).key(Key::Response(id).to_string());
         let link = get.presigned(valid).await.map_err(StoreError::unavailable("make a link"))?;
         Ok(link.uri().to_owned())
@@ -84,7 +85,11 @@ impl JobStore {
 
     async fn get_object(&self, key: Key, id: JobId, expected: &Payload) -> Result<Option<Bytes>, StoreError> {
         let Some(body) = self.open_object(key, id, expected).await? else { return Ok(None) };
-        let body = body.collect().await.map_err(StoreError::unavailable("read an object to its end"))?.into_bytes();
+        let body = body
+            .collect()
+            .await
+            .map_err(StoreError::because("read an object to its end", RefusalKind::Unreachable))?
+            .into_bytes();
         if BASE64_STANDARD.encode(Sha256::digest(&body)) != expected.sha256 {
             return Err(StoreError::Damaged { id, what: format!("{key} has another SHA-256 than its row says") });
         }

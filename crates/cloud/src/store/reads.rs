@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::JobStore;
 use crate::item::{self, Item};
 use crate::schema::PK;
-use crate::{Refusal, RefusalKind, StoreError};
+use crate::{RefusalKind, StoreError};
 
 /// What is tried, for errors.
 const ACTION: &str = "read the rows of many jobs";
@@ -52,17 +52,16 @@ impl JobStore {
         let refused = self.read_into(&mut found, &mut missing).await.err();
 
         // A policy of before this call was made. It says so at the first try, when nothing has been found yet.
-        if refused.as_ref().is_some_and(|refusal| refusal.kind == RefusalKind::Permission) {
+        if refused.as_ref().and_then(StoreError::kind) == Some(RefusalKind::Permission) {
             return self.read_alone(ids).await;
         }
 
-        let cause = refused.map_or_else(|| format!("passed over {TRIES} times"), |refusal| refusal.words);
-        let passed_over = StoreError::Unavailable { action: ACTION, cause };
+        let passed_over = || StoreError::refused(ACTION, RefusalKind::Throttled, "DynamoDB passed over them each time");
+        let not_read = refused.unwrap_or_else(passed_over);
         let missing = BTreeSet::from_iter(missing);
         let mut jobs = Vec::with_capacity(ids.len());
         for id in ids {
-            let job =
-                if missing.contains(&id) { Err(passed_over.clone()) } else { found.remove(&id).unwrap_or(Ok(None)) };
+            let job = if missing.contains(&id) { Err(not_read.clone()) } else { found.remove(&id).unwrap_or(Ok(None)) };
             jobs.push((id, job));
         }
         jobs
@@ -73,7 +72,7 @@ impl JobStore {
         &self,
         found: &mut BTreeMap<JobId, Result<Option<Job>, StoreError>>,
         missing: &mut Vec<JobId>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), StoreError> {
         let mut pause = PAUSE;
         for attempt in 0..TRIES {
             if attempt > 0 {
@@ -81,7 +80,7 @@ impl JobStore {
                 pause *= 2;
             }
 
-            let answer = self.get_together(missing).send().await.map_err(Refusal::from)?;
+            let answer = self.get_together(missing).send().await.map_err(StoreError::unavailable(ACTION))?;
             for row in answer.responses.into_iter().flatten().flat_map(|(_, rows)| rows) {
                 if let Some(id) = item::to_id(&row) {
                     found.insert(id, item::to_job(&row));

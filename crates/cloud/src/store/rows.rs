@@ -9,14 +9,24 @@ use bcrlapi_domain::{Job, JobId, Outcome, Payload, Status};
 use chrono::{DateTime, Utc};
 
 use super::JobStore;
+use crate::StoreError;
 use crate::item::{
     self, ERROR, FINISH_DATE, Item, MESSAGE, OUTCOME, PROGRESS, RESPONSE_SHA256, RESPONSE_SIZE, START_DATE, STATUS,
     date, number, text,
 };
 use crate::schema::{CANCEL_REQUESTED, INBOX, INBOX_NEW, INBOX_TAKEN, PK};
-use crate::{Heartbeat, StoreError};
 
 const SET_STATUS: &str = "SET #status = :status";
+
+/// What a program has last said of itself while it ran, to be recorded with its end: so a last report is never lost, and
+/// costs no write of its own. What is not given stays as the row has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastWords<'a> {
+    /// How much of it was done, 0 to 100.
+    pub progress: Option<u8>,
+    /// What it was doing.
+    pub message: Option<&'a str>,
+}
 
 impl JobStore {
     /// The most jobs that one look into the inbox brings.
@@ -91,41 +101,50 @@ impl JobStore {
         message: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>, StoreError> {
-        let mut set = format!("{SET_STATUS}, {INBOX} = :taken, {START_DATE} = if_not_exists({START_DATE}, :now)");
-        let mut update = where_it_may(self.set_status(id, Status::Processing), Status::Processing);
-        update = update.expression_attribute_values(":now", date(now));
-        update = update.expression_attribute_values(":taken", text(INBOX_TAKEN));
-        if let Some(progress) = progress {
-            set += &format!(", {PROGRESS} = :progress");
-            update = update.expression_attribute_values(":progress", number(progress));
-        }
-        if let Some(message) = message {
-            set += &format!(", {MESSAGE} = :message");
-            update = update.expression_attribute_values(":message", text(message));
-        }
-        job_in(changed(update.update_expression(set).send().await)?)
-    }
+        let words = LastWords { progress, message };
+        let started = format!("{START_DATE} = if_not_exists({START_DATE}, :now)");
+        let set = format!("{SET_STATUS}, {INBOX} = :taken, {started}{}", words.fields());
 
-    /// Records that the job has succeeded; its response must be uploaded. A done job stays as it is. Gives the job as
-    /// it then is; `None` if there is no such job.
-    pub async fn succeed(&self, id: JobId, response: &Payload, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
-        let fields = format!(", {RESPONSE_SIZE} = :size, {RESPONSE_SHA256} = :sha256");
-        let update = where_it_may(self.set_done(id, Outcome::Succeeded, &fields, now), Status::Done);
-        let update = update.expression_attribute_values(":size", number(response.size_bytes));
-        let update = update.expression_attribute_values(":sha256", text(&response.sha256));
+        let update = where_it_may(self.set_status(id, Status::Processing), Status::Processing);
+        let update = update.expression_attribute_values(":now", date(now));
+        let update = update.expression_attribute_values(":taken", text(INBOX_TAKEN));
+        let update = words.fill(update).update_expression(set);
         job_in(changed(update.send().await)?)
     }
 
-    /// Records that the job has failed, and why. A done job stays as it is. Gives the job as it then is; `None` if
-    /// there is no such job.
-    pub async fn fail(&self, id: JobId, error: &str, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
-        self.end(id, Outcome::Failed, error, now).await
+    /// Records that the job has succeeded, and in the same write what its program has last said of itself; its response
+    /// must be uploaded. A done job stays as it is. Gives the job as it then is; `None` if there is no such job.
+    pub async fn succeed(
+        &self,
+        id: JobId,
+        response: &Payload,
+        last: Option<LastWords<'_>>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Job>, StoreError> {
+        let words = last.unwrap_or_default();
+        let fields = format!(", {RESPONSE_SIZE} = :size, {RESPONSE_SHA256} = :sha256{}", words.fields());
+        let update = where_it_may(self.set_done(id, Outcome::Succeeded, &fields, now), Status::Done);
+        let update = update.expression_attribute_values(":size", number(response.size_bytes));
+        let update = update.expression_attribute_values(":sha256", text(&response.sha256));
+        job_in(changed(words.fill(update).send().await)?)
+    }
+
+    /// Records that the job has failed, and why, and in the same write what its program has last said of itself. A done
+    /// job stays as it is. Gives the job as it then is; `None` if there is no such job.
+    pub async fn fail(
+        &self,
+        id: JobId,
+        error: &str,
+        last: Option<LastWords<'_>>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Job>, StoreError> {
+        self.end(id, Outcome::Failed, error, last.unwrap_or_default(), now).await
     }
 
     /// Records that the lab never came back from the job. A done job stays as it is. Gives the job as it then is;
     /// `None` if there is no such job.
     pub async fn lose(&self, id: JobId, error: &str, now: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
-        self.end(id, Outcome::Lost, error, now).await
+        self.end(id, Outcome::Lost, error, LastWords::default(), now).await
     }
 
     async fn end(
@@ -133,11 +152,14 @@ impl JobStore {
         id: JobId,
         outcome: Outcome,
         error: &str,
+        words: LastWords<'_>,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>, StoreError> {
-        let update = where_it_may(self.set_done(id, outcome, ", #error = :error", now), Status::Done);
+        let fields = format!(", #error = :error{}", words.fields());
+        let update = where_it_may(self.set_done(id, outcome, &fields, now), Status::Done);
         let update = update.expression_attribute_names("#error", ERROR);
-        job_in(changed(update.expression_attribute_values(":error", text(error)).send().await)?)
+        let update = update.expression_attribute_values(":error", text(error));
+        job_in(changed(words.fill(update).send().await)?)
     }
 
     /// Takes the job back for its caller: one that the lab has not taken is canceled; one that it has taken and that no
@@ -171,19 +193,6 @@ impl JobStore {
         job_in(changed(canceled.send().await)?)
     }
 
-    /// Records that the lab is alive, over what it said before.
-    pub async fn record_heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
-        let put = self.dynamodb.put_item().table_name(&self.table).set_item(Some(heartbeat.to_item()));
-        put.send().await.map(drop).map_err(StoreError::unavailable("write the lab's heartbeat"))
-    }
-
-    /// What the lab last said of itself; `None` where it never did, or in no form that is known.
-    pub async fn heartbeat(&self) -> Result<Option<Heartbeat>, StoreError> {
-        let get = self.dynamodb.get_item().table_name(&self.table).key(PK, Heartbeat::pk());
-        let row = get.send().await.map_err(StoreError::unavailable("read the lab's heartbeat"))?.item;
-        Ok(row.as_ref().and_then(Heartbeat::from_item))
-    }
-
     pub(super) fn query_inbox(&self, value: &str, now: DateTime<Utc>) -> QueryFluentBuilder {
         let query = self.dynamodb.query().table_name(&self.table).index_name(INBOX);
         let query = query.key_condition_expression(format!("{INBOX} = :inbox AND {PK} >= :oldest"));
@@ -210,6 +219,31 @@ impl JobStore {
         let update = self.set_status(id, Status::Done).update_expression(set);
         let update = update.expression_attribute_values(":outcome", text(outcome.as_str()));
         update.expression_attribute_values(":now", date(now))
+    }
+}
+
+impl LastWords<'_> {
+    /// What an update's expression sets by them, each after a comma.
+    fn fields(self) -> String {
+        let mut fields = String::new();
+        if self.progress.is_some() {
+            fields += &format!(", {PROGRESS} = :progress");
+        }
+        if self.message.is_some() {
+            fields += &format!(", {MESSAGE} = :message");
+        }
+        fields
+    }
+
+    /// The update with the values of [`LastWords::fields`].
+    fn fill(self, mut update: UpdateItemFluentBuilder) -> UpdateItemFluentBuilder {
+        if let Some(progress) = self.progress {
+            update = update.expression_attribute_values(":progress", number(progress));
+        }
+        if let Some(message) = self.message {
+            update = update.expression_attribute_values(":message", text(message));
+        }
+        update
     }
 }
 

@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::JobStore;
 use super::objects::Key;
-use crate::StoreError;
+use crate::{RefusalKind, StoreError};
 
 /// The size of the parts of a large response, but for the last one. S3 takes at least 5 MiB, and at most 10,000 parts.
 pub const PART_BYTES: u64 = 16 * 1024 * 1024;
@@ -43,8 +43,7 @@ impl JobStore {
         let create = self.s3.create_multipart_upload().bucket(&self.bucket).key(&key).content_type("application/json");
         let create = create.checksum_algorithm(ChecksumAlgorithm::Sha256).send().await;
         let begun = create.map_err(StoreError::unavailable("begin to upload a response"))?;
-        let no_id =
-            || StoreError::Unavailable { action: "begin to upload a response", cause: "no upload id".to_owned() };
+        let no_id = || StoreError::refused("begin to upload a response", RefusalKind::Other, "no upload id");
         let upload = Multipart { store: self, key, id: begun.upload_id.ok_or_else(no_id)?, file };
         let sent = upload.send(payload.size_bytes, part_sha256s).await;
         if sent.is_err() {
@@ -100,7 +99,7 @@ async fn slice(file: &File, offset: u64, length: u64) -> Result<ByteStream, Stor
     // By this name every try of the SDK reads this very file, whatever has become of its path.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let read = ByteStream::read_from().path(path).offset(offset).length(Length::Exact(length)).build();
-    read.await.map_err(StoreError::unavailable("read the response file"))
+    read.await.map_err(StoreError::because("read the response file", RefusalKind::Other))
 }
 
 fn with_time_for(bytes: u64) -> config::Builder {

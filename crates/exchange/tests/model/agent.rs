@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State, Status};
 use bcrlapi_exchange::promise::Publish;
-use bcrlapi_exchange::{Action, Entry, Settings, View, plan};
+use bcrlapi_exchange::{Action, Entry, RESPONSE_GRACE, Settings, View, plan};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
 use crate::world::{Content, Fingerprint, Inbox, Mutation, Queue, Row, Step, World};
@@ -18,10 +18,13 @@ pub struct Agent {
     has_compared: bool,
     inbox: Vec<usize>,
     known: BTreeMap<usize, Known>,
-    seen: Option<Content>,
+    /// What status.json held when it was last read.
+    read: Option<Content>,
     status_read: Option<Fingerprint>,
     taken_in: BTreeSet<Fingerprint>,
-    displaced: BTreeMap<usize, Option<Queue>>,
+    /// What was seen to go forward.
+    seen: BTreeMap<usize, Status>,
+    displaced: BTreeSet<usize>,
     phase: Phase,
     todo: Vec<Todo>,
     publishing: Option<Publishing>,
@@ -58,6 +61,7 @@ enum Todo {
     Cancel(usize),
     Discard(usize),
     Quarantine,
+    Journal,
 }
 
 /// How far a publish is. The agent holds the lock all the while.
@@ -92,8 +96,7 @@ impl Agent {
         // A file that is gone is none that will ever be seen again; that there was one is not forgotten.
         self.status_read = self.status_read.map(|read| fingerprint(read).unwrap_or(GONE));
         self.taken_in = self.taken_in.iter().copied().filter_map(fingerprint).collect();
-        let displaced = self.displaced.iter().filter_map(|(&inode, news)| Some((renumber(inode)?, news.clone())));
-        self.displaced = displaced.collect();
+        self.displaced = self.displaced.iter().copied().filter_map(&renumber).collect();
         self.todo.retain_mut(|todo| match todo {
             Todo::Discard(inode) => renumber(*inode).map(|number| *inode = number).is_some(),
             _ => true,
@@ -109,6 +112,9 @@ impl Agent {
         let known = self.known.entry(job).or_insert(known);
         if !state.is_behind(known.state) {
             (known.state, known.is_asked_back) = (state, is_asked_back);
+        }
+        if known.state.is_done() {
+            self.seen.remove(&job);
         }
         self.inbox.retain(|new| *new != job);
     }
@@ -155,6 +161,13 @@ impl World {
                 self.agent.learn(job, row);
             }
         }
+        if !self.is(Mutation::NoJournalAtStart) {
+            let journal = self.journal.clone();
+            self.agent.seen.extend(journal.into_iter().filter(|(job, status)| {
+                let known = self.agent.known.get(job);
+                known.is_none_or(|known| known.state.status() < *status)
+            }));
+        }
         self.agent.has_compared = true;
         self.agent.phase = Phase::LookAtStatus;
     }
@@ -164,17 +177,19 @@ impl World {
         let there = self.status.map(|inode| self.fingerprint(inode));
         if there.is_none() || there != self.agent.status_read {
             let content = self.status.map(|inode| self.inodes[inode].content.clone());
-            self.agent.seen = content;
+            self.agent.read = content;
             self.agent.status_read = there;
             self.agent.taken_in.extend(there);
         }
-        let queue = match &self.agent.seen {
+        self.remember(&self.view(false));
+        let queue = match &self.agent.read {
             Some(Content::Whole(queue)) => queue.as_slice(),
             Some(Content::Half) | None => &[],
         };
         for (&job, known) in &mut self.agent.known {
             let is_entry_pending = queue.contains(&(job, Status::Pending));
-            let waits = is_entry_pending && known.state == State::Pending && !known.is_asked_back;
+            let has_started = known.state != State::Pending || self.agent.seen.contains_key(&job);
+            let waits = is_entry_pending && !has_started;
             known.has_request = self.requests[job];
             known.has_response = self.responses[job] && !waits;
             known.is_left_alone = is_left_alone[job];
@@ -184,23 +199,33 @@ impl World {
 
     fn look_at_displaced(&mut self) {
         let there = self.displaced.clone();
-        self.agent.displaced.retain(|inode, _| there.contains(inode));
+        self.agent.displaced.retain(|inode| there.contains(inode));
         for inode in there {
             let content = self.fingerprint(inode);
-            let mut news = self.agent.displaced.get(&inode).cloned().flatten();
             if !self.agent.taken_in.contains(&content) && !self.is(Mutation::NeverLookAtDisplaced) {
-                news = match &self.inodes[inode].content {
-                    Content::Whole(queue) => Some(queue.clone()),
-                    Content::Half => None,
-                };
+                if let Content::Whole(queue) = &self.inodes[inode].content {
+                    let mut view = self.view(false);
+                    view.see_displaced(inode as u64, Some(&to_real(queue)), now());
+                    self.remember(&view);
+                }
                 self.agent.taken_in.insert(content);
             }
-            self.agent.displaced.insert(inode, news);
+            self.agent.displaced.insert(inode);
             if self.is(Mutation::DiscardAtOnce) {
                 self.displaced.retain(|other| *other != inode);
             }
         }
         self.plan();
+    }
+
+    /// Keeps what the view has seen to go forward.
+    fn remember(&mut self, view: &View) {
+        let seen = view.seen.iter().map(|(id, entry)| (number(*id), entry.state().unwrap().status()));
+        self.agent.seen = seen.collect();
+        if self.is(Mutation::ForgetWhatWasSeen) {
+            let Some(Content::Whole(queue)) = &self.agent.read else { return self.agent.seen.clear() };
+            self.agent.seen.retain(|job, status| queue.contains(&(*job, *status)));
+        }
     }
 
     fn plan(&mut self) {
@@ -224,7 +249,7 @@ impl World {
                 Action::Cancel(id) => Todo::Cancel(number(id)),
                 Action::Return { id, .. } if self.is(Mutation::DoneBeforeUpload) => Todo::Finish(number(id)),
                 Action::Return { id, .. } => Todo::Upload(number(id)),
-                Action::Discard { inode } => Todo::Discard(usize::try_from(inode).unwrap()),
+                Action::Discard { number } => Todo::Discard(usize::try_from(number).unwrap()),
                 Action::Quarantine => Todo::Quarantine,
                 Action::Publish(queue) => {
                     self.agent.publishing = Some(Publishing::Planned(to_small(&queue)));
@@ -234,6 +259,12 @@ impl World {
                     unreachable!("no program of this world fails, and it is young")
                 }
             });
+        }
+        let is_journaled = |entry: &&Entry| {
+            self.journal.get(&number(entry.id().unwrap())) == entry.state().map(State::status).as_ref()
+        };
+        if !view.to_journal().iter().all(is_journaled) {
+            self.agent.todo.push(Todo::Journal);
         }
         let is_quiet = self.agent.todo.is_empty() && self.agent.publishing.is_none();
         self.agent.phase = if is_quiet { Phase::AskForNew } else { Phase::Execute };
@@ -253,7 +284,8 @@ impl World {
             |inode: Option<usize>| if inode.is_some_and(|inode| self.is_held(inode)) { now() } else { long_ago() };
         view.requests = (0..self.requests.len()).filter(|&job| self.requests[job]).map(id).collect();
         view.inbox = self.agent.inbox.iter().map(|&job| id(job)).collect();
-        match &self.agent.seen {
+        view.seen = self.agent.seen.iter().map(|(&job, &status)| (id(job), entry(job, status))).collect();
+        match &self.agent.read {
             None => view.see_status(Ok(None), now()),
             Some(Content::Whole(queue)) => view.see_status(Ok(Some(to_real(queue))), now()),
             Some(Content::Half) => view.see_status(bcrlapi_exchange::Queue::parse(b"").map(Some), age(self.status)),
@@ -262,8 +294,8 @@ impl World {
             let age = if self.agent.known[&number(known.job.id)].is_left_alone { long_ago() } else { now() };
             known.withdrawn_since = known.withdrawn_since.map(|_| age);
         }
-        for (&inode, news) in &self.agent.displaced {
-            view.see_displaced(inode as u64, news.as_ref().map(to_real), age(Some(inode)));
+        for &inode in &self.agent.displaced {
+            view.see_displaced(inode as u64, None, age(Some(inode)));
         }
         // After the looks, to which it is long ago.
         (view.last_heartbeat, view.last_prune) = (Some(now()), Some(now()));
@@ -273,7 +305,7 @@ impl World {
     fn execution_steps(&self) -> Vec<Step> {
         let mut steps = self.publish_steps();
         for (place, &todo) in self.agent.todo.iter().enumerate() {
-            let is_remote = !matches!(todo, Todo::Deliver(_) | Todo::Discard(_) | Todo::Quarantine);
+            let is_remote = !matches!(todo, Todo::Deliver(_) | Todo::Discard(_) | Todo::Quarantine | Todo::Journal);
             let may_fail = is_remote && self.budget.faults > 0;
             let fates: &[Fate] =
                 if may_fail { &[Fate::Good, Fate::FailsBefore, Fate::AnswerIsLost] } else { &[Fate::Good] };
@@ -315,6 +347,7 @@ impl World {
             Todo::Quarantine if self.status.map(|inode| self.fingerprint(inode)) == self.agent.status_read => {
                 self.status = None;
             }
+            Todo::Journal => self.journal.extend(self.agent.seen.clone()),
             Todo::Take(_) | Todo::Ask(_) | Todo::Quarantine | Todo::Cancel(_) => {}
         }
         if fate == Fate::AnswerIsLost {
@@ -375,10 +408,9 @@ impl World {
                 world.displaced.extend(world.staged.take());
                 // Its own file may have been rewritten, or replaced, in the meantime: what it knows is what it wrote.
                 let content = (*inode, 0);
-                world.agent.seen = Some(Content::Whole(queue.clone()));
+                world.agent.read = Some(Content::Whole(queue.clone()));
                 world.agent.status_read = Some(content);
                 world.agent.taken_in.insert(content);
-                world.agent.displaced.values_mut().for_each(|news| *news = None);
                 world.agent.publishing = None;
                 world.end_of_execution();
             })],
@@ -403,7 +435,8 @@ impl Row {
     }
 }
 
-const SETTINGS: Settings = Settings { offset: FixedOffset::east_opt(0).unwrap(), lost_after: None };
+const SETTINGS: Settings =
+    Settings { offset: FixedOffset::east_opt(0).unwrap(), lost_after: None, response_grace: RESPONSE_GRACE };
 
 fn id(job: usize) -> JobId {
     format!("018aef2c-7a00-7000-8000-{job:012}").parse().unwrap()
@@ -430,9 +463,13 @@ fn real_job(job: usize, state: State) -> Job {
 fn to_real(queue: &Queue) -> bcrlapi_exchange::Queue {
     let mut real = bcrlapi_exchange::Queue::default();
     for &(job, status) in queue {
-        real.push(Entry::new(&real_job(job, Row::with(status).state()), SETTINGS.offset));
+        real.push(entry(job, status));
     }
     real
+}
+
+fn entry(job: usize, status: Status) -> Entry {
+    Entry::new(&real_job(job, Row::with(status).state()), SETTINGS.offset)
 }
 
 fn to_small(queue: &bcrlapi_exchange::Queue) -> Queue {

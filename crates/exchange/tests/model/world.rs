@@ -1,5 +1,7 @@
 //! A small world: the cloud's rows, the directory's files, the agent and the scripts, each between two of its steps.
 
+use std::collections::BTreeMap;
+
 use bcrlapi_domain::Status;
 
 use crate::agent::Agent;
@@ -16,7 +18,7 @@ pub struct Budget {
     pub crashes: u8,
     /// Times that the cloud fails, before the effect or after it.
     pub faults: u8,
-    /// Times that somebody removes status.json, when all that was in it has been told.
+    /// Times that somebody removes status.json, when the cloud or the journal knows all that was in it.
     pub losses: u8,
     /// Times that a caller cancels a job that no program is known to run.
     pub cancels: u8,
@@ -41,6 +43,10 @@ pub enum Mutation {
     EntryBeforeTake,
     /// A row is done before its response is uploaded.
     DoneBeforeUpload,
+    /// What was seen to go forward is known only as long as status.json says it.
+    ForgetWhatWasSeen,
+    /// An agent that starts does not read what the one before has seen.
+    NoJournalAtStart,
     /// A job counts as canceled as soon as its entry is out of the queue.
     CancelAtOnce,
 }
@@ -97,6 +103,8 @@ pub struct World {
     pub status: Option<usize>,
     pub staged: Option<usize>,
     pub displaced: Vec<usize>,
+    /// What the agent has seen to go forward, as it stands on the disk.
+    pub journal: BTreeMap<usize, Status>,
     /// Which script holds the lock.
     pub lock: Option<usize>,
     pub agent: Agent,
@@ -135,6 +143,7 @@ impl World {
             status: None,
             staged: None,
             displaced: Vec::new(),
+            journal: BTreeMap::new(),
             lock: None,
             agent: Agent::default(),
             scripts: kinds.iter().map(|&kind| Script::new(kind, budget.turns)).collect(),
@@ -169,7 +178,10 @@ impl World {
             let submit = |world: &mut Self| world.rows.push(Row::with(Status::Pending));
             steps.push(self.step(format!("caller: submits job {}", self.rows.len()), submit));
         }
-        let is_told = |(job, row): (usize, &Row)| self.told[job] <= row.status;
+        let is_told = |(job, row): (usize, &Row)| {
+            let journaled = self.journal.get(&job).copied().unwrap_or(Status::Pending);
+            self.told[job] <= row.status.max(journaled)
+        };
         if self.budget.losses > 0
             && self.status.is_some_and(|inode| !self.is_held(inode))
             && self.rows.iter().enumerate().all(is_told)
@@ -260,5 +272,7 @@ impl World {
         }
         self.agent.renumber(renumber);
         self.inodes = inodes;
+        // What the cloud knows too is taken out of the journal sooner or later.
+        self.journal.retain(|&job, status| self.rows[job].status < *status);
     }
 }

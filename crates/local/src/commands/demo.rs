@@ -89,7 +89,7 @@ fn head(text: &str) -> String {
 }
 
 fn entry_line(shared: &Path, job: &JobResource) -> Option<String> {
-    let queue = Queue::parse(&fs::read(shared.join(layout::STATUS)).ok()?).ok()?;
+    let queue = Queue::parse(fs::read(shared.join(layout::STATUS)).ok()?).ok()?;
     Some(queue.entry(job.uuid)?.line().to_owned())
 }
 

@@ -1,0 +1,221 @@
+//! Which agent serves a lab, where the directory's own lock cannot tell: on two hosts, on two mounts, on two copies of the
+//! directory. Each would run every job.
+//!
+//! The lab's row in the cloud names the agent that serves it. Each heartbeat keeps it so; who is silent for
+//! [`Heartbeat::SILENCE`] by the cloud's own date loses it, and so does who stops.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bcrlapi_cloud::{AgentId, Beat, Heartbeat, Holder, JobStore, Place, StoreError};
+use bcrlapi_exchange::Workload;
+use chrono::{DateTime, TimeDelta, Utc};
+use rustix::system::uname;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{AgentError, Clock};
+
+/// The pause between two looks at whether the agent that serves the lab is silent.
+const LOOK_PAUSE: Duration = Duration::from_secs(2);
+/// How long it is waited for that it is silent. Longer than the silence itself, since the date of the cloud is known to a
+/// second only, and is told by its answers.
+const WAIT_LIMIT: Duration = Duration::from_mins(3);
+/// The age of the last heartbeat from which on another is written before anything else: from then on it is not certain that
+/// it arrives before the lease has run out.
+const STALE: TimeDelta = TimeDelta::seconds(100);
+/// How long leaving the lab may hold up the end of the process. Without it, an agent in another place waits.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+
+/// The right of this agent to serve its lab.
+#[derive(Debug)]
+pub struct Lease {
+    holder: Holder,
+    clock: Clock,
+    /// The last heartbeat that was recorded; `None` while the lab has not been taken, as the cloud does not answer.
+    last: Mutex<Option<Heartbeat>>,
+}
+
+impl Lease {
+    /// Takes the lab. Where an agent in another place serves it, waits until that one is silent, and fails as soon as it
+    /// is heard of. In the same place it is taken at once: whoever holds the directory's lock there knows that the other is
+    /// gone. `None` if it was stopped meanwhile.
+    ///
+    /// Where the cloud does not answer, the lab is not taken yet, but by [`Lease::renew_if_stale`]: what happens in the directory
+    /// has to be seen also while the cloud is away.
+    pub async fn acquire(
+        store: &JobStore,
+        place: Place,
+        clock: Clock,
+        stop: &CancellationToken,
+    ) -> Result<Option<Self>, AgentError> {
+        let holder = Holder { agent: AgentId::random(), place, started: cloud_date(store, clock) };
+        let mut lease = Self { holder, clock, last: Mutex::default() };
+        let mut waiting: Option<Waiting> = None;
+        loop {
+            // A call may hang for longer than a stop may take.
+            let tried = tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                tried = lease.try_to_take(store) => tried,
+            };
+
+            match tried {
+                Ok(Beat::Recorded) => return Ok(Some(lease)),
+                Ok(Beat::HeldByAnother { holder, last_sync }) => {
+                    let waiting = waiting.get_or_insert_with(|| Waiting::begin(holder.clone(), last_sync));
+                    waiting.go_on(holder, last_sync)?;
+                }
+                Err(error) if waiting.is_some() => tracing::warn!(%error, "cannot look whether the other is silent"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot look whether another agent serves this lab; taking it later");
+                    return Ok(Some(lease));
+                }
+            }
+
+            tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                () = sleep(LOOK_PAUSE) => {}
+            }
+        }
+    }
+
+    /// Tells the cloud that the lab is alive, and that it is still this agent's. Fails if it is not.
+    pub async fn renew(&self, store: &JobStore, workload: Workload) -> Result<(), AgentError> {
+        match self.record(store, workload).await? {
+            Beat::Recorded => Ok(()),
+            Beat::HeldByAnother { holder, last_sync } => Err(AgentError::held(holder, last_sync)),
+        }
+    }
+
+    /// Renews the lease if another agent may have taken the lab: the cloud was away for too long, or from the start, or
+    /// this computer was suspended. To be called after an answer of the cloud, which tells its date, and before a job is taken
+    /// or handed out on the strength of that answer.
+    pub async fn renew_if_stale(&self, store: &JobStore, workload: Workload) -> Result<(), AgentError> {
+        let renewed = self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|last| last.last_sync);
+        let now = cloud_date(store, self.clock);
+        if renewed.is_some_and(|renewed| !is_stale(renewed, now)) {
+            return Ok(());
+        }
+        self.renew(store, workload).await
+    }
+
+    /// Leaves the lab, so that the next agent need not wait, wherever it is. That this fails is no reason not to stop.
+    pub async fn release(self, store: &JobStore) {
+        let Some(last) = self.last.into_inner().unwrap_or_else(PoisonError::into_inner) else { return };
+        match timeout(RELEASE_LIMIT, store.release_lease(&last)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "an agent on another host will have to wait"),
+            Err(_) => tracing::warn!("the cloud did not answer in time: an agent on another host will have to wait"),
+        }
+    }
+
+    /// One try at the start.
+    async fn try_to_take(&mut self, store: &JobStore) -> Result<Beat, StoreError> {
+        // First of all for its date: on the word of a clock that is ahead, an agent that lives would count as silent.
+        let before = store.heartbeat().await?;
+        self.holder.started = cloud_date(store, self.clock);
+
+        // How much there is to do is not known yet: what the row says of it stays.
+        let workload = before.map_or_else(Workload::default, |before| Workload {
+            pending: before.pending,
+            processing: before.processing,
+            waiting_since: before.waiting_since,
+            processing_since: before.processing_since,
+        });
+        self.record(store, workload).await
+    }
+
+    async fn record(&self, store: &JobStore, workload: Workload) -> Result<Beat, StoreError> {
+        let heartbeat = self.heartbeat(store, workload);
+        let beat = store.record_heartbeat(&heartbeat).await?;
+        if beat == Beat::Recorded {
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(heartbeat);
+        }
+        Ok(beat)
+    }
+
+    fn heartbeat(&self, store: &JobStore, workload: Workload) -> Heartbeat {
+        let Workload { pending, processing, waiting_since, processing_since } = workload;
+        Heartbeat {
+            last_sync: cloud_date(store, self.clock),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            pending,
+            processing,
+            waiting_since,
+            processing_since,
+            holder: Some(self.holder.clone()),
+        }
+    }
+}
+
+/// This host and this directory.
+pub(crate) fn place_of(shared: &Path) -> Place {
+    // Not from /proc, most of which a hardened unit does not let the agent see. A container has a name of its own.
+    let host = uname().nodename().to_string_lossy().into_owned();
+    // Two names of one directory are one place.
+    let directory = shared.canonicalize().unwrap_or_else(|_| shared.to_owned());
+    Place { host, directory: directory.to_string_lossy().into_owned() }
+}
+
+/// Another agent that is perhaps alive.
+struct Waiting {
+    holder: Holder,
+    last_sync: DateTime<Utc>,
+    since: Instant,
+}
+
+impl Waiting {
+    fn begin(holder: Holder, last_sync: DateTime<Utc>) -> Self {
+        tracing::warn!(
+            host = holder.place.host,
+            directory = holder.place.directory,
+            started = %holder.started,
+            %last_sync,
+            "another agent has served this lab; waiting until it has been silent for {} s",
+            Heartbeat::SILENCE.num_seconds()
+        );
+        Self { holder, last_sync, since: Instant::now() }
+    }
+
+    /// Fails if another agent lives: it has said something since, or one has come in its place.
+    fn go_on(&self, holder: Holder, last_sync: DateTime<Utc>) -> Result<(), AgentError> {
+        let is_alive = holder.agent != self.holder.agent || last_sync != self.last_sync;
+        if is_alive || self.since.elapsed() > WAIT_LIMIT {
+            return Err(AgentError::held(holder, last_sync));
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is not certain any more that no other agent has got the lab. A date long before the last one is as doubtful.
+fn is_stale(renewed: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    (now - renewed).abs() > STALE
+}
+
+/// What time it is in the cloud, whose clock is the one that all agents have in common; this computer's only where no
+/// answer has a date.
+fn cloud_date(store: &JobStore, clock: Clock) -> DateTime<Utc> {
+    (clock.cloud)(store).unwrap_or_else(clock.local)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_stale_before_another_agent_may_have_taken_it() {
+        let renewed = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let stale = |seconds| is_stale(renewed, renewed + TimeDelta::seconds(seconds));
+        assert_eq!([stale(0), stale(60), stale(100), stale(-2)], [false; 4], "a heartbeat a minute keeps it fresh");
+        assert_eq!([stale(101), stale(Heartbeat::SILENCE.num_seconds()), stale(-101)], [true; 3]);
+    }
+
+    #[test]
+    fn a_place_is_the_same_under_each_of_its_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = place_of(directory.path());
+        assert!(!place.host.is_empty());
+        assert_eq!(place_of(&directory.path().join(".")), place);
+    }
+}

@@ -1,0 +1,450 @@
+//! The worker's dealings with the queue: what it owes is said, the next jobs are claimed, both in one
+//! update of status.json.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use bcrlapi_directory::{DirectoryError, SharedDir, StatusWatch};
+use bcrlapi_domain::{JobId, Outcome, State};
+use bcrlapi_exchange::{Entry, Orphaned, Queue, WorkerMark};
+use chrono::Utc;
+
+use crate::trouble::Trouble;
+use crate::{process, response};
+
+/// The pause between two tries to say what could not be said.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// How a job has ended: with this error, or well.
+type End = Option<String>;
+
+/// What the worker has claimed, and what it has to say of it.
+pub(crate) struct Desk<'a> {
+    directory: &'a SharedDir,
+    mark: WorkerMark,
+    /// All jobs that were started here, until their week is over: none is run twice.
+    started: BTreeSet<JobId>,
+    running: BTreeSet<JobId>,
+    /// Jobs that are over, and whose entries do not say so yet.
+    owed: BTreeMap<JobId, End>,
+    /// Jobs of a worker that is gone, whose ends could not be found out yet.
+    orphans: BTreeMap<JobId, Orphaned>,
+    /// What is owed has not been tried yet.
+    is_due: bool,
+    /// After trouble with the directory, nothing is tried before this.
+    retry_at: Option<Instant>,
+    /// What was tried and could not be said is not tried before this, unless the queue changes.
+    say_again_at: Option<Instant>,
+    watch: StatusWatch,
+    /// The queue has changed, or there was more in it than could be claimed.
+    has_changed: bool,
+    /// The directory cannot be used.
+    trouble: Trouble,
+    /// Entries of jobs that are over are missing.
+    missing: Trouble,
+}
+
+/// What an update found and did. Nothing of it counts where the update failed.
+#[derive(Default)]
+struct Update {
+    claimed: Vec<JobId>,
+    said: Vec<JobId>,
+    missing: Vec<JobId>,
+    orphans: BTreeMap<JobId, Orphaned>,
+    has_more: bool,
+}
+
+impl<'a> Desk<'a> {
+    pub(crate) fn new(directory: &'a SharedDir, mark: WorkerMark) -> Self {
+        Self {
+            directory,
+            mark,
+            started: BTreeSet::new(),
+            running: BTreeSet::new(),
+            owed: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            is_due: true,
+            retry_at: None,
+            say_again_at: None,
+            watch: StatusWatch::default(),
+            has_changed: false,
+            trouble: Trouble::default(),
+            missing: Trouble::default(),
+        }
+    }
+
+    /// Takes in that a job is over.
+    pub(crate) fn note_end(&mut self, id: JobId, error: End) {
+        self.running.remove(&id);
+        self.owed.insert(id, error);
+        self.is_due = true;
+    }
+
+    /// How many jobs run.
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// How many ended jobs have entries that do not say so yet.
+    pub(crate) fn owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Whether there is something to say that no entry says yet.
+    pub(crate) fn has_unsaid(&self) -> bool {
+        !self.owed.is_empty() || !self.orphans.is_empty()
+    }
+
+    /// Forgets all pauses: there will be no other try.
+    pub(crate) fn hurry(&mut self) {
+        self.retry_at = None;
+        self.is_due = self.has_unsaid();
+    }
+
+    /// For how long entries of ended jobs have been missing.
+    pub(crate) fn missing_for(&self, now: Instant) -> Duration {
+        self.missing.lasts(now)
+    }
+
+    /// Whether there is work that should not wait for the next look.
+    pub(crate) fn is_due_now(&self, now: Instant) -> bool {
+        self.is_due && self.retry_at.is_none_or(|retry_at| now >= retry_at)
+    }
+
+    /// Says what is owed and claims up to `free` jobs, if there is reason to look; gives what is to be
+    /// started. Trouble is told in the log, less and less often, and is tried again.
+    pub(crate) fn serve(&mut self, free: usize, now: Instant) -> Result<Vec<JobId>, DirectoryError> {
+        let served = self.look(free, now);
+        match &served {
+            Ok(_) => {
+                if let Some(lasted) = self.trouble.end(now) {
+                    let lasted_s = lasted.as_secs();
+                    tracing::info!(lasted_s, "the shared directory can be used again");
+                }
+            }
+            Err(error) => {
+                self.retry_at = Some(now + RETRY_PAUSE);
+                if self.trouble.is_to_be_told(now) {
+                    let owed = self.owed.len();
+                    tracing::warn!(%error, owed, "cannot use the shared directory; trying again");
+                }
+            }
+        }
+        served
+    }
+
+    fn look(&mut self, free: usize, now: Instant) -> Result<Vec<JobId>, DirectoryError> {
+        let is_time = |at: Option<Instant>| at.is_none_or(|at| now >= at);
+        if !is_time(self.retry_at) {
+            return Ok(Vec::new());
+        }
+        let says_again = self.has_unsaid() && is_time(self.say_again_at);
+        if !self.is_due && !says_again && !self.has_news(free)? {
+            return Ok(Vec::new());
+        }
+
+        self.end_orphans()?;
+        let update = self.update(free)?;
+        self.has_changed = update.has_more;
+        Ok(self.take_in(update, now))
+    }
+
+    /// Whether the queue has changed since it was last worked on, as far as that matters now.
+    fn has_news(&mut self, free: usize) -> Result<bool, DirectoryError> {
+        if free == 0 && !self.has_unsaid() {
+            return Ok(false);
+        }
+        if let Some(seen) = self.directory.look_at_status(&mut self.watch)? {
+            let is_there = !matches!(seen.queue, Ok(None));
+            self.has_changed |= is_there;
+        }
+        Ok(self.has_changed)
+    }
+
+    /// Finds out how the jobs of workers that are gone have ended.
+    fn end_orphans(&mut self) -> Result<(), DirectoryError> {
+        while let Some((&id, &orphaned)) = self.orphans.first_key_value() {
+            // The worker gives a response its name after the program's end, and never before.
+            let end = if response::is_whole(self.directory, id)? { None } else { Some(describe(orphaned).to_owned()) };
+            match &end {
+                None => tracing::warn!(uuid = %id, "done: an earlier worker has not come to say so"),
+                Some(error) => tracing::warn!(uuid = %id, error, "failed"),
+            }
+            self.orphans.remove(&id);
+            self.owed.insert(id, end);
+        }
+        Ok(())
+    }
+
+    fn update(&self, free: usize) -> Result<Update, DirectoryError> {
+        let mut update = Update::default();
+        self.directory.update_status(|queue| {
+            // What a try before this one did has come to nothing.
+            update = Update::default();
+            let said = self.say(queue, &mut update);
+            let claimed = self.claim(queue, free, &mut update);
+            (said || claimed).then_some(())
+        })?;
+        Ok(update)
+    }
+
+    /// Writes what is owed, and again what was written over. Says whether that changed anything.
+    fn say(&self, queue: &mut Queue, update: &mut Update) -> bool {
+        let mut has_changed = false;
+        for (&id, error) in &self.owed {
+            let outcome = if error.is_some() { Outcome::Failed } else { Outcome::Succeeded };
+            let has_moved = queue.advance(id, State::Done(outcome), error.as_deref());
+            has_changed |= has_moved;
+
+            let is_done = queue.entry(id).and_then(Entry::state).is_some_and(State::is_done);
+            if is_done { update.said.push(id) } else { update.missing.push(id) }
+        }
+        for &id in &self.running {
+            let has_moved = queue.claim_again(id, &self.mark);
+            has_changed |= has_moved;
+        }
+        has_changed
+    }
+
+    /// Claims what waits; before that, what this worker has claimed already in an update of which it
+    /// did not hear how it ended. Says whether that changed anything.
+    fn claim(&self, queue: &mut Queue, free: usize, update: &mut Update) -> bool {
+        for (id, mark) in queue.marked() {
+            let is_known = self.started.contains(&id) || self.owed.contains_key(&id);
+            if is_known {
+                continue;
+            }
+            if mark == self.mark {
+                update.claimed.push(id);
+            } else if let Some(orphaned) = mark.orphaned(&self.mark, process::is_alive) {
+                update.orphans.insert(id, orphaned);
+            }
+        }
+        update.has_more = update.claimed.len() > free;
+        update.claimed.truncate(free);
+
+        let room = free - update.claimed.len();
+        let claimed = queue.claim(&self.mark, room, |id| self.started.contains(&id) || self.owed.contains_key(&id));
+        update.has_more |= room > 0 && claimed.len() == room;
+        let has_changed = !claimed.is_empty();
+        update.claimed.extend(claimed);
+        has_changed
+    }
+
+    fn take_in(&mut self, update: Update, now: Instant) -> Vec<JobId> {
+        for id in &update.said {
+            self.owed.remove(id);
+        }
+        self.orphans.extend(update.orphans);
+        self.forget_expired();
+        self.tell_missing(&update.missing, now);
+
+        self.retry_at = None;
+        self.say_again_at = Some(now + RETRY_PAUSE);
+        // How these have ended is yet to be found out.
+        self.is_due = !self.orphans.is_empty();
+        self.started.extend(&update.claimed);
+        self.running.extend(&update.claimed);
+        update.claimed
+    }
+
+    fn tell_missing(&mut self, missing: &[JobId], now: Instant) {
+        let Some(first) = missing.first() else {
+            if self.missing.end(now).is_some() {
+                tracing::info!("no entry of an ended job is missing any more");
+            }
+            return;
+        };
+        if self.missing.is_to_be_told(now) {
+            let jobs = missing.len();
+            tracing::warn!(uuid = %first, jobs, "an ended job is missing in status.json; trying again");
+        }
+    }
+
+    /// After its week, nobody asks for a job any more.
+    fn forget_expired(&mut self) {
+        let now = Utc::now();
+        while let Some(first) = self.started.first().copied().filter(|id| id.is_expired(now)) {
+            self.started.remove(&first);
+        }
+        while let Some((&first, _)) = self.owed.first_key_value().filter(|(id, _)| id.is_expired(now)) {
+            tracing::error!(uuid = %first, "giving up: the job's week is over, and its entry was never set to done");
+            self.owed.remove(&first);
+        }
+    }
+}
+
+fn describe(orphaned: Orphaned) -> &'static str {
+    match orphaned {
+        Orphaned::Restarted => "the machine was restarted while the program ran; submit the job again",
+        Orphaned::Killed => "the worker was killed while the program ran; submit the job again",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use bcrlapi_exchange::layout;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const FIRST: &str = "01a200bc-a5f2-724c-8057-ca5c79931e2d";
+    const SECOND: &str = "01a200bc-a5f2-724c-8057-ca5c79931e2e";
+
+    fn id(text: &str) -> JobId {
+        text.parse().unwrap()
+    }
+
+    fn own_mark() -> WorkerMark {
+        process::own_mark().unwrap()
+    }
+
+    fn pending(uuid: &str) -> String {
+        format!("{{\"uuid\": \"{uuid}\", \"status\": \"pending\"}}")
+    }
+
+    fn processing(uuid: &str, mark: &WorkerMark) -> String {
+        let mark = serde_json::to_string(mark).unwrap();
+        format!("{{\"uuid\": \"{uuid}\", \"status\": \"processing\", \"worker\": {mark}}}")
+    }
+
+    /// A directory with a queue of these entries.
+    struct Lab {
+        directory: SharedDir,
+        _place: TempDir,
+    }
+
+    impl Lab {
+        fn new(entries: &[String]) -> Self {
+            let place = tempfile::tempdir().unwrap();
+            let lab = Self { directory: SharedDir::open(place.path()).unwrap(), _place: place };
+            lab.write(entries);
+            lab
+        }
+
+        fn write(&self, entries: &[String]) {
+            let status = format!("{{\"jobs\": [{}]}}", entries.join(","));
+            fs::write(self.directory.path(layout::STATUS), status).unwrap();
+        }
+
+        fn state(&self, uuid: &str) -> Option<State> {
+            let queue = self.directory.read_status().unwrap().queue.unwrap().unwrap();
+            queue.entry(id(uuid)).and_then(Entry::state)
+        }
+
+        fn error(&self, uuid: &str) -> Option<String> {
+            let queue = self.directory.read_status().unwrap().queue.unwrap().unwrap();
+            queue.entry(id(uuid)).and_then(Entry::error)
+        }
+    }
+
+    #[test]
+    fn one_update_says_what_is_owed_and_claims_the_next_job() {
+        let lab = Lab::new(&[pending(FIRST), pending(SECOND)]);
+        let mut desk = Desk::new(&lab.directory, own_mark());
+        let now = Instant::now();
+        assert_eq!(desk.serve(1, now).unwrap(), [id(FIRST)]);
+
+        desk.note_end(id(FIRST), None);
+        let before = lab.directory.displaced().unwrap().len();
+        assert_eq!(desk.serve(1, now).unwrap(), [id(SECOND)]);
+        assert_eq!(lab.directory.displaced().unwrap().len(), before + 1, "status.json was written once");
+        assert_eq!(lab.state(FIRST), Some(State::Done(Outcome::Succeeded)));
+        assert_eq!(lab.state(SECOND), Some(State::Processing));
+        assert!(!desk.has_unsaid());
+    }
+
+    #[test]
+    fn a_claim_of_which_the_worker_did_not_hear_is_run_and_once_only() {
+        let lab = Lab::new(&[processing(FIRST, &own_mark()), pending(SECOND)]);
+        let mut desk = Desk::new(&lab.directory, own_mark());
+        let now = Instant::now();
+        assert_eq!(desk.serve(2, now).unwrap(), [id(FIRST), id(SECOND)]);
+        lab.write(&[processing(FIRST, &own_mark()), processing(SECOND, &own_mark())]);
+        assert_eq!(desk.serve(2, now).unwrap(), []);
+    }
+
+    #[test]
+    fn a_job_that_a_script_sets_back_is_not_run_again() {
+        let lab = Lab::new(&[pending(FIRST)]);
+        let mut desk = Desk::new(&lab.directory, own_mark());
+        let now = Instant::now();
+        assert_eq!(desk.serve(2, now).unwrap(), [id(FIRST)]);
+        lab.write(&[pending(FIRST), pending(SECOND)]);
+        assert_eq!(desk.serve(1, now).unwrap(), [id(SECOND)]);
+        assert_eq!(lab.state(FIRST), Some(State::Processing), "it still runs");
+    }
+
+    #[test]
+    fn a_missing_entry_holds_up_no_other_job_and_is_said_when_it_is_back() {
+        let lab = Lab::new(&[pending(FIRST)]);
+        let mut desk = Desk::new(&lab.directory, own_mark());
+        let now = Instant::now();
+        desk.serve(1, now).unwrap();
+        lab.write(&[pending(SECOND)]);
+        desk.note_end(id(FIRST), Some("no input".to_owned()));
+        assert_eq!(desk.serve(1, now).unwrap(), [id(SECOND)]);
+        assert!(desk.has_unsaid());
+
+        lab.write(&[processing(FIRST, &own_mark()), processing(SECOND, &own_mark())]);
+        desk.serve(0, now + RETRY_PAUSE).unwrap();
+        assert_eq!(lab.state(FIRST), Some(State::Done(Outcome::Failed)));
+        assert_eq!(lab.error(FIRST).as_deref(), Some("no input"));
+        assert!(!desk.has_unsaid());
+    }
+
+    #[test]
+    fn what_a_worker_that_is_gone_has_left_is_ended_with_the_reason() {
+        let own = own_mark();
+        let killed = WorkerMark { start: own.start + 1, ..own.clone() };
+        let restarted = WorkerMark { boot: "before".to_owned(), ..own.clone() };
+        let lab = Lab::new(&[processing(FIRST, &killed), processing(SECOND, &restarted)]);
+        let mut desk = Desk::new(&lab.directory, own);
+        let now = Instant::now();
+        while desk.is_due_now(now) {
+            assert_eq!(desk.serve(1, now).unwrap(), [], "nothing of it is run again");
+        }
+        for (uuid, reason) in [(FIRST, "the worker was killed"), (SECOND, "the machine was restarted")] {
+            let error = lab.error(uuid).unwrap();
+            assert!(error.starts_with(reason) && error.ends_with("submit the job again"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_response_that_was_put_in_its_place_counts_though_the_worker_is_gone() {
+        let own = own_mark();
+        let killed = WorkerMark { start: own.start + 1, ..own.clone() };
+        let lab = Lab::new(&[processing(FIRST, &killed), processing(SECOND, &killed)]);
+        fs::write(lab.directory.path(&layout::response(id(FIRST))), "{}").unwrap();
+        fs::write(lab.directory.path(&layout::response(id(SECOND))), "{\"half\": ").unwrap();
+        let mut desk = Desk::new(&lab.directory, own);
+        let now = Instant::now();
+        while desk.is_due_now(now) {
+            desk.serve(1, now).unwrap();
+        }
+        assert_eq!(lab.state(FIRST), Some(State::Done(Outcome::Succeeded)));
+        assert_eq!(lab.state(SECOND), Some(State::Done(Outcome::Failed)));
+    }
+
+    #[test]
+    fn jobs_of_workers_that_live_or_of_other_hosts_are_left_alone() {
+        let own = own_mark();
+        let here = WorkerMark { pid: 1, start: start_of_first_process(), ..own.clone() };
+        let there = WorkerMark { host: "another".to_owned(), boot: "another".to_owned(), ..own.clone() };
+        let entries = [processing(FIRST, &here), processing(SECOND, &there)];
+        let lab = Lab::new(&entries);
+        let before = fs::read(lab.directory.path(layout::STATUS)).unwrap();
+        let mut desk = Desk::new(&lab.directory, own);
+        assert_eq!(desk.serve(1, Instant::now()).unwrap(), []);
+        assert!(!desk.has_unsaid());
+        assert_eq!(fs::read(lab.directory.path(layout::STATUS)).unwrap(), before);
+    }
+
+    fn start_of_first_process() -> u64 {
+        let fields = fs::read_to_string("/proc/1/stat").unwrap();
+        let (_, fields) = fields.rsplit_once(')').unwrap();
+        fields.split_whitespace().nth(19).unwrap().parse().unwrap()
+    }
+}
