@@ -14,6 +14,8 @@ use crate::{process, response};
 
 /// The pause between two tries to say what could not be said.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// How many of the last ends are kept in mind, to be said again where a script without the lock writes over them.
+const SAID_MAX: usize = 1_000;
 
 /// How a job has ended: with this error, or well.
 type End = Option<String>;
@@ -27,6 +29,8 @@ pub(crate) struct Desk<'a> {
     running: BTreeSet<JobId>,
     /// Jobs that are over, and whose entries do not say so yet.
     owed: BTreeMap<JobId, End>,
+    /// The last ends that the entries have said.
+    said: BTreeMap<JobId, End>,
     /// Jobs of a worker that is gone, whose ends could not be found out yet.
     orphans: BTreeMap<JobId, Orphaned>,
     /// What is owed has not been tried yet.
@@ -62,6 +66,7 @@ impl<'a> Desk<'a> {
             started: BTreeSet::new(),
             running: BTreeSet::new(),
             owed: BTreeMap::new(),
+            said: BTreeMap::new(),
             orphans: BTreeMap::new(),
             is_due: true,
             retry_at: None,
@@ -191,13 +196,13 @@ impl<'a> Desk<'a> {
     /// Writes what is owed, and again what was written over. Says whether that changed anything.
     fn say(&self, queue: &mut Queue, update: &mut Update) -> bool {
         let mut has_changed = false;
-        for (&id, error) in &self.owed {
-            let outcome = if error.is_some() { Outcome::Failed } else { Outcome::Succeeded };
-            let has_moved = queue.advance(id, State::Done(outcome), error.as_deref());
-            has_changed |= has_moved;
-
+        for (&id, end) in &self.owed {
+            has_changed |= say_end(queue, id, end);
             let is_done = queue.entry(id).and_then(Entry::state).is_some_and(State::is_done);
             if is_done { update.said.push(id) } else { update.missing.push(id) }
+        }
+        for (&id, end) in &self.said {
+            has_changed |= say_end(queue, id, end);
         }
         for &id in &self.running {
             let has_moved = queue.claim_again(id, &self.mark);
@@ -233,7 +238,10 @@ impl<'a> Desk<'a> {
 
     fn take_in(&mut self, update: Update, now: Instant) -> Vec<JobId> {
         for id in &update.said {
-            self.owed.remove(id);
+            self.said.extend(self.owed.remove_entry(id));
+        }
+        while self.said.len() > SAID_MAX {
+            self.said.pop_first();
         }
         self.orphans.extend(update.orphans);
         self.forget_expired();
@@ -272,6 +280,12 @@ impl<'a> Desk<'a> {
             self.owed.remove(&first);
         }
     }
+}
+
+/// Says how the job has ended, if its entry does not say so; gives whether that changed anything.
+fn say_end(queue: &mut Queue, id: JobId, end: &End) -> bool {
+    let outcome = if end.is_some() { Outcome::Failed } else { Outcome::Succeeded };
+    queue.advance(id, State::Done(outcome), end.as_deref())
 }
 
 fn describe(orphaned: Orphaned) -> &'static str {
@@ -375,6 +389,25 @@ mod tests {
         lab.write(&[pending(FIRST), pending(SECOND)]);
         assert_eq!(desk.serve(1, now).unwrap(), [id(SECOND)]);
         assert_eq!(lab.state(FIRST), Some(State::Processing), "it still runs");
+    }
+
+    /// Found by the rounds of scripts that overlap: the job was `processing` for ever.
+    #[test]
+    fn an_end_that_a_script_writes_over_is_said_again() {
+        let lab = Lab::new(&[pending(FIRST), pending(SECOND)]);
+        let mut desk = Desk::new(&lab.directory, own_mark());
+        let now = Instant::now();
+        desk.serve(2, now).unwrap();
+        desk.note_end(id(FIRST), None);
+        desk.note_end(id(SECOND), Some("no input".to_owned()));
+        desk.serve(2, now).unwrap();
+        assert!(!desk.has_unsaid());
+
+        lab.write(&[processing(FIRST, &own_mark()), pending(SECOND)]);
+        assert_eq!(desk.serve(2, now).unwrap(), [], "nothing of it is run again");
+        assert_eq!(lab.state(FIRST), Some(State::Done(Outcome::Succeeded)));
+        assert_eq!(lab.state(SECOND), Some(State::Done(Outcome::Failed)));
+        assert_eq!(lab.error(SECOND).as_deref(), Some("no input"));
     }
 
     #[test]
