@@ -70,7 +70,8 @@ class Lab:
         try:
             wait_for("a queue on the server's side", QUEUE_LIMIT_S, self.sees_queue)
         except TimeoutError as error:
-            return Cell(0, [str(error)], 0, [], self.warnings())
+            last_words = (self.home / "agent.log").read_text(errors="replace").splitlines()[-1:]
+            return Cell(0, [str(error)], 0, [], self.warnings() or last_words)
         for _ in range(SERVERS[server]):
             command = self.command(server)
             self.start(server, served_by, command, BCRLAPI_SHARED=str(self.servers), PROOF_ACTOR=server)
