@@ -32,6 +32,18 @@ def lock(name, how=fcntl.LOCK_EX):
     return file
 
 
+def rename(staged, target):
+    """Puts a file in its place, and that on the disk: a power cut must not undo it."""
+    os.replace(staged, target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    except OSError:
+        pass  # Some file systems refuse this for a folder.
+    finally:
+        os.close(folder)
+
+
 def write(queue):
     """Writes aside, then renames: nobody reads half a queue. One job a line, in ASCII, as the agent writes it."""
     others = {name: value for name, value in queue.items() if name != "jobs"}
@@ -42,7 +54,7 @@ def write(queue):
             file.write('{"jobs": [\n  ' + jobs + "\n]" + (", " + json.dumps(others)[1:] if others else "}") + "\n")
             file.flush()
             os.fsync(file.fileno())
-        os.replace(staged, STATUS)
+        rename(staged, STATUS)
     finally:
         if staged.exists():
             staged.unlink()
@@ -163,7 +175,7 @@ def run(job_uuid):
             check(staged)
             with open(staged, "rb+") as file:
                 os.fsync(file.fileno())
-            os.replace(staged, response)
+            rename(staged, response)
         except Failed as failed:
             raise Failed(f"{failed}: {tail(output).strip()[-1800:]}".rstrip(": "))
         finally:

@@ -27,13 +27,19 @@ is_whole() {
          END { exit bad || last !~ /^].*[}]$/ }' "$status"
 }
 
-# set_status UUID OLD NEW: where the job's status is OLD, writes NEW in its place. By rename: nobody reads half a queue.
+# put_in_place STAGED FILE: by rename, and that on the disk: a power cut must not undo it.
+put_in_place() {
+    sync "$1" && mv "$1" "$2" || return 1
+    sync "${2%/*}" 2>/dev/null || : # Some file systems refuse this for a folder.
+}
+
+# set_status UUID OLD NEW: where the job's status is OLD, writes NEW in its place. Nobody reads half a queue.
 set_status() {
     entry="  {\"uuid\": \"$1\"" old="\"status\": \"$2\"(, \"progress\": [0-9]+, \"message\": \"[^\"]*\")?" new=$3 awk '
         index($0, ENVIRON["entry"]) == 1 && match($0, ENVIRON["old"]) {
             $0 = substr($0, 1, RSTART - 1) ENVIRON["new"] substr($0, RSTART + RLENGTH)
         }
-        { print }' "$status" >"$new_status" && sync "$new_status" && mv "$new_status" "$status"
+        { print }' "$status" >"$new_status" && put_in_place "$new_status" "$status"
 }
 
 # Ends what an earlier turn on this machine has left: turns do not overlap, so it was killed.
@@ -134,5 +140,5 @@ json.load(open(sys.argv[1], encoding="utf-8"), parse_constant=lambda word: sys.e
         *RecursionError* | *MemoryError*) ;; # The agent reads more than Python does: 5 GiB, 10,000 levels deep.
         *) fail "the response is not JSON: $(printf %s "$fault" | tail -n 1 | plain)" ;;
     esac
-sync "$staged" && mv "$staged" "$response" || fail 'the response could not be put in its place'
+put_in_place "$staged" "$response" || fail 'the response could not be put in its place'
 reason=

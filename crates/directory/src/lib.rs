@@ -24,6 +24,7 @@ mod status;
 mod sweep;
 mod trial;
 mod watch;
+mod worker_lock;
 
 pub use digest::Digest;
 pub use error::DirectoryError;

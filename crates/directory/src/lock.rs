@@ -51,6 +51,14 @@ impl Lock {
         let is_locked = try_lock(&file, folder, name)?;
         Ok(is_locked.then_some(Self { held: file }))
     }
+
+    /// Whether somebody holds the lock of this name.
+    pub(crate) fn is_held(folder: &Folder, name: &str) -> Result<bool, DirectoryError> {
+        match open_existing(folder, name)? {
+            Some(file) => Ok(!try_lock(&file, folder, name)?),
+            None => Ok(false),
+        }
+    }
 }
 
 fn try_lock(file: &File, folder: &Folder, name: &str) -> Result<bool, DirectoryError> {

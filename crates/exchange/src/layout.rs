@@ -2,6 +2,8 @@
 
 use bcrlapi_domain::JobId;
 
+use crate::WorkerMark;
+
 /// The folder the agent writes requests to.
 pub const REQUEST_DIR: &str = "request";
 /// The folder the APP server writes responses to.
@@ -32,6 +34,8 @@ pub const STATUS_LOCK: &str = "request/.status.lock";
 
 /// The advisory lock (flock) that an agent holds as long as it lives. Not in a folder that somebody might replace.
 pub const AGENT_LOCK: &str = ".agent.lock";
+/// How the names of the locks begin that workers hold.
+const WORKER_LOCK_PREFIX: &str = ".worker.lock-";
 
 /// The request file of a job.
 pub fn request(id: JobId) -> String {
@@ -82,6 +86,18 @@ pub fn displaced_number(file_name: &str) -> Option<(u64, Option<&str>)> {
         None => (name, None),
     };
     Some((number.parse().ok()?, digest_start))
+}
+
+/// The advisory lock (flock) that a worker holds as long as it lives.
+pub fn worker_lock(mark: &WorkerMark) -> String {
+    let WorkerMark { pid, start, .. } = mark;
+    let namespace = mark.pid_namespace.unwrap_or_default();
+    format!("{RUNNING_DIR}/{WORKER_LOCK_PREFIX}{namespace}-{pid}-{start}")
+}
+
+/// Whether a file in [`RUNNING_DIR`] is the lock of a worker.
+pub fn is_worker_lock(file_name: &str) -> bool {
+    file_name.starts_with(WORKER_LOCK_PREFIX)
 }
 
 /// The job to which a file in [`RUNNING_DIR`] belongs: its name begins with the job's id.

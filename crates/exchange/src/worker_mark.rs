@@ -38,15 +38,12 @@ impl WorkerMark {
     const COMMON_HOSTS: [&str; 4] = ["", "(none)", "localhost", "localhost.localdomain"];
 
     /// What has become of the worker that set this mark, as far as the process `own` can tell: only
-    /// for its own host. `is_alive` says whether a process of this pid and start is there.
-    pub fn orphaned(&self, own: &Self, is_alive: impl FnOnce(u32, u64) -> bool) -> Option<Orphaned> {
+    /// for its own host. `is_gone` says whether a worker of the same boot is gone for certain.
+    pub fn orphaned(&self, own: &Self, is_gone: impl FnOnce(&Self) -> bool) -> Option<Orphaned> {
         let is_own_host = self.host == own.host && !Self::COMMON_HOSTS.contains(&self.host.as_str());
         if self.boot == own.boot {
-            // The same boot is the same host, whatever its name. But in another container a pid is
-            // another process, and nothing can be said.
-            let can_tell = self.pid_namespace == own.pid_namespace;
-            let is_gone = can_tell && !is_alive(self.pid, self.start);
-            return is_gone.then_some(Orphaned::Killed);
+            // The same boot is the same host, whatever its name.
+            return is_gone(self).then_some(Orphaned::Killed);
         }
 
         is_own_host.then_some(Orphaned::Restarted)
@@ -64,21 +61,20 @@ mod tests {
     #[test]
     fn a_worker_is_gone_with_its_boot_or_its_process() {
         let own = mark("app1", "now");
-        let gone = |mark: &WorkerMark| mark.orphaned(&own, |_, _| false);
+        let gone = |mark: &WorkerMark| mark.orphaned(&own, |_| true);
         assert_eq!(gone(&mark("app1", "before")), Some(Orphaned::Restarted));
         assert_eq!(gone(&mark("app1", "now")), Some(Orphaned::Killed));
-        assert_eq!(mark("app1", "now").orphaned(&own, |pid, start| (pid, start) == (7, 70)), None);
+        assert_eq!(gone(&mark("a container", "now")), Some(Orphaned::Killed));
+        assert_eq!(mark("app1", "now").orphaned(&own, |_| false), None);
     }
 
     #[test]
-    fn nothing_is_said_of_other_hosts_and_other_containers() {
+    fn nothing_is_said_of_other_hosts() {
         let own = mark("app1", "now");
-        let gone = |mark: &WorkerMark| mark.orphaned(&own, |_, _| false);
-        assert_eq!(gone(&mark("app2", "before")), None);
-        assert_eq!(gone(&WorkerMark { pid_namespace: Some(2), ..mark("app1", "now") }), None);
+        assert_eq!(mark("app2", "before").orphaned(&own, |_| true), None);
 
         let nameless = mark("localhost", "now");
-        let other = mark("localhost", "before").orphaned(&nameless, |_, _| false);
+        let other = mark("localhost", "before").orphaned(&nameless, |_| true);
         assert_eq!(other, None, "every other host may be called so too");
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use bcrlapi_directory::{DirectoryError, SharedDir, StatusWatch};
+use bcrlapi_directory::{DirectoryError, Lock, SharedDir, StatusWatch};
 use bcrlapi_domain::{JobId, Outcome, State};
 use bcrlapi_exchange::{Entry, Orphaned, Queue, WorkerMark};
 use chrono::Utc;
@@ -24,6 +24,8 @@ type End = Option<String>;
 pub(crate) struct Desk<'a> {
     directory: &'a SharedDir,
     mark: WorkerMark,
+    /// By it, workers in other containers know that this one lives.
+    lock: Option<Lock>,
     /// All jobs that were started here, until their week is over: none is run twice.
     started: BTreeSet<JobId>,
     running: BTreeSet<JobId>,
@@ -63,6 +65,7 @@ impl<'a> Desk<'a> {
         Self {
             directory,
             mark,
+            lock: None,
             started: BTreeSet::new(),
             running: BTreeSet::new(),
             owed: BTreeMap::new(),
@@ -148,6 +151,7 @@ impl<'a> Desk<'a> {
             return Ok(Vec::new());
         }
 
+        self.hold_lock()?;
         self.end_orphans()?;
         let update = self.update(free)?;
         self.has_changed = update.has_more;
@@ -164,6 +168,25 @@ impl<'a> Desk<'a> {
             self.has_changed |= is_there;
         }
         Ok(self.has_changed)
+    }
+
+    /// Holds the worker's own lock before it claims anything; anew where another file system was mounted.
+    fn hold_lock(&mut self) -> Result<(), DirectoryError> {
+        let is_held = self.lock.as_ref().is_some_and(|lock| self.directory.is_lock_of_worker(lock, &self.mark));
+        if !is_held {
+            self.lock = Some(self.directory.lock_for_worker(&self.mark)?);
+        }
+        Ok(())
+    }
+
+    /// Whether a worker of this boot is gone for certain.
+    fn is_gone(&self, mark: &WorkerMark) -> bool {
+        if mark.pid_namespace == self.mark.pid_namespace {
+            return !process::is_alive(mark.pid, mark.start);
+        }
+
+        // In another container its pid is another process. There is its lock, where locks reach every mount.
+        !self.directory.is_remote() && matches!(self.directory.has_worker(mark), Ok(false))
     }
 
     /// Finds out how the jobs of workers that are gone have ended.
@@ -221,7 +244,7 @@ impl<'a> Desk<'a> {
             }
             if mark == self.mark {
                 update.claimed.push(id);
-            } else if let Some(orphaned) = mark.orphaned(&self.mark, process::is_alive) {
+            } else if let Some(orphaned) = mark.orphaned(&self.mark, |mark| self.is_gone(mark)) {
                 update.orphans.insert(id, orphaned);
             }
         }
@@ -473,6 +496,22 @@ mod tests {
         assert_eq!(desk.serve(1, Instant::now()).unwrap(), []);
         assert!(!desk.has_unsaid());
         assert_eq!(fs::read(lab.directory.path(layout::STATUS)).unwrap(), before);
+    }
+
+    #[test]
+    fn a_worker_in_another_container_is_gone_once_nobody_holds_its_lock() {
+        let own = own_mark();
+        let alive = WorkerMark { pid_namespace: Some(1), ..own.clone() };
+        let killed = WorkerMark { pid_namespace: Some(2), ..own.clone() };
+        let lab = Lab::new(&[processing(FIRST, &alive), processing(SECOND, &killed)]);
+        let _lock = lab.directory.lock_for_worker(&alive).unwrap();
+        let mut desk = Desk::new(&lab.directory, own);
+        let now = Instant::now();
+        while desk.is_due_now(now) {
+            assert_eq!(desk.serve(1, now).unwrap(), [], "nothing of it is run again");
+        }
+        assert_eq!(lab.state(FIRST), Some(State::Processing));
+        assert_eq!(lab.state(SECOND), Some(State::Done(Outcome::Failed)));
     }
 
     fn start_of_first_process() -> u64 {
