@@ -296,17 +296,11 @@ fn left_behind(sight: &Sight) -> Subjects {
 /// a run.
 fn is_orphan(sight: &Sight, file: &FileSeen) -> bool {
     let Some(queue) = sight.queue() else { return false };
-    let job = file.name.rsplit('/').next().and_then(job_that_names);
+    let job = file.name.rsplit('/').next().and_then(layout::job_of_running);
     let may_run = match job.and_then(|id| queue.entry(id)) {
         Some(entry) => entry.state().is_none_or(|state| state == State::Processing),
         None => false,
     };
 
     !may_run && sight.is_older_than(file.written, RUNNING_AGE_MAX)
-}
-
-/// The job whose id a file's name begins with.
-fn job_that_names(file_name: &str) -> Option<JobId> {
-    const ID_LENGTH: usize = 36;
-    file_name.get(..ID_LENGTH)?.parse().ok()
 }
