@@ -8,7 +8,6 @@ use std::fmt;
 
 use bcrlapi_domain::{Job, JobId, State};
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::de::IgnoredAny;
 
 use crate::{Entry, Queue};
 
@@ -143,8 +142,7 @@ pub fn standing(first: &[Finding], second: &[Finding]) -> Vec<Finding> {
 
 /// The entries that a journal holds, one a line. Half a line, as a crash leaves it, says nothing.
 pub fn read_journal(bytes: &[u8]) -> Vec<Entry> {
-    let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());
-    lines.filter(|line| serde_json::from_str::<IgnoredAny>(line).is_ok()).map(Entry::read).collect()
+    Entry::read_lines(bytes).collect()
 }
 
 impl Sight {

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 
 use bcrlapi_domain::{ApiName, Job, JobId, Outcome, State, Status, limits};
 use chrono::FixedOffset;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -72,6 +73,12 @@ impl Entry {
     pub(crate) fn read(json: &str) -> Self {
         let said = Said::by(json);
         Self { line: to_ascii(on_one_line(json)).into_owned().into(), said }
+    }
+
+    /// The entries of a journal, one a line. Half a line, as a crash leaves it, is none.
+    pub(crate) fn read_lines(journal: &[u8]) -> impl Iterator<Item = Self> {
+        let lines = journal.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());
+        lines.filter(|line| serde_json::from_str::<IgnoredAny>(line).is_ok()).map(Self::read)
     }
 
     /// The same entry on its own: it does not keep the queue in memory that it was read from.

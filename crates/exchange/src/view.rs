@@ -294,10 +294,9 @@ impl View {
         }
     }
 
-    /// Takes in the journal of an agent that was here before. A line that a crash has cut is none.
+    /// Takes in the journal of an agent that was here before.
     pub fn read_journal(&mut self, journal: &[u8]) {
-        let lines = journal.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());
-        for entry in lines.map(Entry::read).filter(Entry::has_started) {
+        for entry in Entry::read_lines(journal).filter(Entry::has_started) {
             self.remember(&entry);
             self.journaled.extend(entry.id().zip(entry.state()));
         }
