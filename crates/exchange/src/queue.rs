@@ -28,7 +28,7 @@ const TYPICAL_LINE_BYTES: usize = 144;
 /// fields nobody knows, Python's `NaN`); writes one job a line, in ASCII, which every locale reads. What it does not
 /// understand it keeps as it was written, `NaN` and the infinities as null.
 ///
-/// A queue of a million entries takes some 50 bytes for each beside its text, and shares the text with its copies.
+/// A queue of a million entries takes about 50 bytes for each beside its text, and shares the text with its copies.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Queue {
     entries: Vec<Entry>,
@@ -217,7 +217,7 @@ impl Queue {
         out.write_all(END.as_bytes())
     }
 
-    /// How many bytes [`Queue::write_to`] writes.
+    /// How many bytes [`Queue::write_to`] writes at the most: the names of other fields count as if all was escaped.
     pub fn rendered_bytes(&self) -> u64 {
         let entries = self.entries.iter().map(|entry| entry.line().len() + BEFORE_NEXT.len()).sum::<usize>();
         let others = self.other_fields.iter().map(|(name, value)| name.len() * 6 + value.len() + 8).sum::<usize>();
@@ -280,11 +280,14 @@ impl Queue {
 
     /// The first pending job from the top: the one the APP server's turn is for.
     pub fn first_pending(&self) -> Option<JobId> {
-        let first_of_its_job = |(position, entry): (usize, &Entry)| {
-            let id = entry.id().filter(|_| entry.state() == Some(State::Pending))?;
-            (self.position(id) == Some(position)).then_some(id)
-        };
-        self.entries.iter().enumerate().find_map(first_of_its_job)
+        (0..self.entries.len()).find_map(|position| self.pending_at(position))
+    }
+
+    /// The job that waits at this position. A second entry of a job counts for nothing.
+    fn pending_at(&self, position: usize) -> Option<JobId> {
+        let entry = &self.entries[position];
+        let id = entry.id().filter(|_| entry.state() == Some(State::Pending))?;
+        (self.position(id) == Some(position)).then_some(id)
     }
 
     /// Whether there is an entry whose job's week is over.
@@ -344,12 +347,8 @@ impl Queue {
             if claimed.len() == limit {
                 break;
             }
-            let entry = &self.entries[position];
-            let Some(id) = entry.id().filter(|_| entry.state() == Some(State::Pending)) else { continue };
-            let is_first_of_its_job = self.position(id) == Some(position);
-            if !is_first_of_its_job || is_known(id) {
-                continue;
-            }
+            let Some(id) = self.pending_at(position).filter(|id| !is_known(*id)) else { continue };
+
             self.entries[position].set(State::Processing, None);
             self.entries[position].set_worker(mark);
             claimed.push(id);
