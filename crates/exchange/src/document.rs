@@ -11,6 +11,8 @@ use std::str;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::text::BYTE_ORDER_MARK;
+
 /// How deep a document may be nested: the JSON reader remembers every level.
 pub const NESTING_MAX: usize = 10_000;
 
@@ -21,9 +23,8 @@ const KEPT_BYTES: usize = 128;
 const HEAD_BYTES: usize = 512;
 /// How much of the text at a fault is quoted, in characters.
 const QUOTED_CHARS: usize = 40;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// The words that programs write for what is no number, in lower case.
-const NO_NUMBERS: [&str; 4] = ["nan", "inf", "infinity", "na"];
+const NAN_WORDS: [&str; 4] = ["nan", "inf", "infinity", "na"];
 const PYTHON_WORDS: [&str; 3] = ["None", "True", "False"];
 
 /// A place in a document. All counted from 1.
@@ -235,6 +236,7 @@ impl<R: Read> Watched<R> {
         if let Some(Refused::Unreadable(error)) = refused {
             return DocumentFault::Unreadable(error);
         }
+
         self.read_beyond_the_fault();
         if is_utf16(&self.head) {
             return DocumentFault::Utf16;
@@ -255,7 +257,7 @@ impl<R: Read> Watched<R> {
         if error.is_eof() {
             return DocumentFault::CutOff { after_byte: self.window.end() };
         }
-        self.no_json(error, is_complete)
+        self.not_json(error, is_complete)
     }
 
     /// What stands at a fault goes on in what the JSON reader has not asked for.
@@ -276,7 +278,7 @@ impl<R: Read> Watched<R> {
         DocumentFault::NotUtf8 { value, at, looks_like: encoding_of(bytes) }
     }
 
-    fn no_json(self, error: &serde_json::Error, is_complete: bool) -> DocumentFault {
+    fn not_json(self, error: &serde_json::Error, is_complete: bool) -> DocumentFault {
         let offset = self.window.offset_at(error.line() as u64, error.column() as u64);
         let beginning = quote(&self.head);
         let first = self.head.iter().copied().find(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
@@ -286,7 +288,7 @@ impl<R: Read> Watched<R> {
         let plain = word.trim_start_matches(['-', '+']);
         if !is_complete && (is_container || word_offset == 0) {
             let at = self.window.position(word_offset);
-            if NO_NUMBERS.contains(&plain.to_ascii_lowercase().as_str()) {
+            if NAN_WORDS.contains(&plain.to_ascii_lowercase().as_str()) {
                 return DocumentFault::NotANumber { word, at };
             }
             if PYTHON_WORDS.contains(&plain) || (is_container && self.window.from(offset).starts_with(b"'")) {
@@ -302,11 +304,13 @@ impl<R: Read> Watched<R> {
         if is_bare {
             return DocumentFault::PlainText { beginning };
         }
+
         let at = self.window.position(offset);
         let near = quote(self.window.from(offset));
         if is_complete {
             return DocumentFault::TextAfterEnd { near, at };
         }
+
         let is_after_comma = self.window.last_before(offset) == Some(b',');
         let reason = match self.window.from(offset).first() {
             Some(b'}' | b']') if is_after_comma => "trailing comma".to_owned(),
@@ -445,8 +449,7 @@ fn is_utf16(head: &[u8]) -> bool {
 fn is_table(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head);
     let line = text.lines().next().unwrap_or_default();
-    let has = |separator| line.matches(separator).count() >= 1;
-    has('\t') || has(';') || (has(',') && !line.contains(", "))
+    line.contains(['\t', ';']) || (line.contains(',') && !line.contains(", "))
 }
 
 /// The encoding of Japanese text, or of western text, in which these two bytes are a character.

@@ -10,12 +10,13 @@ use std::string::FromUtf8Error;
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{Encoding, SHIFT_JIS, UTF_16BE, UTF_16LE};
 
-const UTF_8_MARK: &[u8] = b"\xef\xbb\xbf";
+/// The byte order mark of UTF-8, which some editors write at the beginning of a file.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The bytes as text if they are UTF-8, without a byte order mark; the bytes again if not.
 pub(crate) fn utf8(mut bytes: Vec<u8>) -> Result<String, Vec<u8>> {
-    if bytes.starts_with(UTF_8_MARK) {
-        bytes.drain(..UTF_8_MARK.len());
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
     }
     String::from_utf8(bytes).map_err(FromUtf8Error::into_bytes)
 }
