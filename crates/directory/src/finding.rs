@@ -1,5 +1,7 @@
 use std::fmt;
 
+use crate::DirectoryError;
+
 /// What one of the things is like that the agent or the worker needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -36,6 +38,18 @@ impl Finding {
     /// It will not do.
     pub fn fail(subject: &'static str, text: impl Into<String>) -> Self {
         Self { subject, verdict: Verdict::Fail, text: text.into() }
+    }
+
+    /// What [`DirectoryTrial::can_exchange`](crate::DirectoryTrial::can_exchange) has shown.
+    pub fn of_exchange(subject: &'static str, can_exchange: Result<bool, DirectoryError>) -> Self {
+        match can_exchange {
+            Ok(true) => Self::ok(subject, "files can change places in one step"),
+            Ok(false) => {
+                let what = "this file system cannot exchange files (NFS, some FUSE)";
+                Self::warn(subject, format!("{what}; scripts that rewrite status.json must take its lock"))
+            }
+            Err(error) => Self::fail(subject, error.to_string()),
+        }
     }
 }
 

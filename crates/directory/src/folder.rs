@@ -239,6 +239,12 @@ impl AsFd for Folder {
     }
 }
 
+/// Whether a file system renames, but cannot exchange two files or keep a name from being written over: NFS, some FUSE,
+/// and folders that lie on different disks (mergerfs).
+pub(crate) fn can_only_rename(error: Errno) -> bool {
+    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV)
+}
+
 /// What the system says of an open file, asked of the server: NFS and FUSE answer from a cache otherwise.
 pub(crate) fn facts_of(file: impl AsFd) -> Result<Facts, Errno> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;

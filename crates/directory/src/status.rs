@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::durable::{self, Like};
 use crate::facts::Facts;
-use crate::folder::{Folder, Opened, facts_of, sync_file};
+use crate::folder::{Folder, Opened, can_only_rename, facts_of, sync_file};
 use crate::shared::{name_of, now_ns};
 use crate::{Digest, DirectoryError, Fingerprint, Lock, SharedDir, StatusWatch};
 
@@ -356,16 +356,24 @@ impl QueuePlace {
             return Ok(Placed::Overtaken);
         }
 
+        let status = name_of(layout::STATUS);
         let placed = match there {
-            Some(_) => self.exchange(staged),
-            None => self.take_free_name(staged),
+            Some(_) => self.displaced.exchange(&staged.name, &self.request, status),
+            // Nothing is displaced, and nothing can be lost.
+            None => self.displaced.rename_to_free_name(&staged.name, &self.request, status),
         };
+        let placed = match placed {
+            Ok(()) => Ok(Placed::Exchanged),
+            Err(error) if can_only_rename(error) => self.rename(staged),
+            Err(error) => Err(error),
+        };
+
         match placed {
             Ok(placed) => Ok(placed),
             // The answer of a server may be lost, and the call then be repeated to one that has done it already.
             Err(_) if self.is_in_place(staged) => Ok(self.how_it_came_there(staged)),
             Err(Errno::NOENT | Errno::EXIST) => Ok(Placed::Overtaken),
-            Err(error) => Err(self.request.error(name_of(layout::STATUS), error)),
+            Err(error) => Err(self.request.error(status, error)),
         }
     }
 
@@ -377,25 +385,6 @@ impl QueuePlace {
             (Some(now), Some(there)) if now.facts.fingerprint == there.facts.fingerprint => Ok(true),
             (Some(now), Some(there)) => Ok(look_at_opened(&self.request, name, now)?.digest == there.digest),
             _ => Ok(false),
-        }
-    }
-
-    fn exchange(&self, staged: &Staged<'_>) -> Result<Placed, Errno> {
-        let status = name_of(layout::STATUS);
-        match self.displaced.exchange(&staged.name, &self.request, status) {
-            Ok(()) => Ok(Placed::Exchanged),
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV) => self.rename(staged),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn take_free_name(&self, staged: &Staged<'_>) -> Result<Placed, Errno> {
-        let status = name_of(layout::STATUS);
-        match self.displaced.rename_to_free_name(&staged.name, &self.request, status) {
-            // Nothing was displaced, and nothing was lost.
-            Ok(()) => Ok(Placed::Exchanged),
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV) => self.rename(staged),
-            Err(error) => Err(error),
         }
     }
 

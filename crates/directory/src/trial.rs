@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::facts::Facts;
-use crate::folder::Folder;
+use crate::folder::{Folder, can_only_rename};
 use crate::{DirectoryError, FileSystem, Lock, SeenStatus, SharedDir, durable};
 
 /// Who writes into a folder gives its files this group, where the folder has this bit.
@@ -155,7 +155,7 @@ fn exchange_between(one: &Folder, other: &Folder) -> Result<bool, DirectoryError
     durable::stage(other, layout::TRIAL_OTHER, |file| file.write_all(b"2"))?;
     match one.exchange(layout::TRIAL, other, layout::TRIAL_OTHER) {
         Ok(()) => Ok(true),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV) => Ok(false),
+        Err(error) if can_only_rename(error) => Ok(false),
         Err(error) => Err(one.error(layout::TRIAL, error)),
     }
 }

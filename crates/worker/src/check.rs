@@ -20,7 +20,7 @@ pub fn check(shared: &Path, command: &[String]) -> Vec<Finding> {
         Ok(trial) => vec![
             of_directory(shared, &trial),
             of_lock(trial.lock(), trial.file_system()),
-            of_exchange(trial.can_exchange()),
+            Finding::of_exchange(EXCHANGE, trial.can_exchange()),
             of_command(command),
             of_queue(&trial),
         ],
@@ -72,17 +72,6 @@ fn of_lock(locked: Result<(), DirectoryError>, file_system: Result<FileSystem, D
         ),
         Ok(_) => Finding::ok(LOCK, "the queue can be locked"),
         Err(error) => Finding::fail(LOCK, error.to_string()),
-    }
-}
-
-fn of_exchange(can_exchange: Result<bool, DirectoryError>) -> Finding {
-    match can_exchange {
-        Ok(true) => Finding::ok(EXCHANGE, "files can change places in one step"),
-        Ok(false) => {
-            let what = "this file system cannot exchange files (NFS, some FUSE)";
-            Finding::warn(EXCHANGE, format!("{what}; scripts that rewrite status.json must take its lock"))
-        }
-        Err(error) => Finding::fail(EXCHANGE, error.to_string()),
     }
 }
 

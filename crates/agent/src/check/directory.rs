@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bcrlapi_directory::{DirectoryError, DirectoryTrial, FileSystem, Stranger};
+use bcrlapi_directory::{DirectoryTrial, FileSystem, Stranger};
 
 use super::Finding;
 
@@ -14,7 +14,7 @@ const NOT_TRIED: &str = "not tried: mend the directory first";
 pub(super) fn check(shared: &Path) -> [Finding; 3] {
     let tried = DirectoryTrial::of(shared).and_then(|trial| trial.write().map(|()| trial));
     match tried {
-        Ok(trial) => [directory(shared, &trial), lock(&trial), exchange(trial.can_exchange())],
+        Ok(trial) => [directory(shared, &trial), lock(&trial), Finding::of_exchange(EXCHANGE, trial.can_exchange())],
         Err(error) => {
             let mend = "make it or mount it, let the agent's user write there, or name another with --shared";
             let failed = Finding::fail(DIRECTORY, format!("{error}; {mend}"));
@@ -63,15 +63,4 @@ fn lock_of_others(file_system: &FileSystem) -> String {
          run twice; run agent, worker and scripts on one mount of one host, or use NFS 4 mounted without local_lock",
         file_system.name
     )
-}
-
-fn exchange(can_exchange: Result<bool, DirectoryError>) -> Finding {
-    match can_exchange {
-        Ok(true) => Finding::ok(EXCHANGE, "files can change places in one step"),
-        Ok(false) => {
-            let what = "this file system cannot exchange files (NFS, some FUSE)";
-            Finding::warn(EXCHANGE, format!("{what}; scripts that rewrite status.json must take its lock"))
-        }
-        Err(error) => Finding::fail(EXCHANGE, error.to_string()),
-    }
 }
