@@ -1,7 +1,7 @@
 //! `bcrlapi-agent audit`: a look at rows and directory that changes nothing, held against the rules of
 //! [`bcrlapi_exchange::audit`].
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bcrlapi_cloud::JobStore;
@@ -77,7 +77,7 @@ impl Audit {
 
     async fn look_at_files(&self) -> Result<files::Files, AgentError> {
         let shared = self.shared.clone();
-        blocking(move || files::look(Path::new(&shared))).await
+        blocking(move || files::look(&shared)).await
     }
 }
 

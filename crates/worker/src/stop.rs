@@ -15,11 +15,6 @@ impl Stop {
         self.asked.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Sees to it that no further job is taken, without any more haste than before.
-    pub fn take_no_more(&self) {
-        self.asked.fetch_max(FINISH, Ordering::Relaxed);
-    }
-
     /// Whether no further job should be taken.
     pub fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed) >= FINISH

@@ -8,15 +8,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use bcrlapi_directory::{DirectoryError, DirectoryTrial};
+use bcrlapi_directory::{DirectoryError, DirectoryTrial, JOURNAL_MAX_BYTES};
 use bcrlapi_domain::JobId;
 use bcrlapi_exchange::audit::{FileSeen, StatusSeen, read_journal};
 use bcrlapi_exchange::{BrokenQueue, Entry, Queue, layout};
 use chrono::{DateTime, Utc};
 use rustix::fs::{Gid, Mode, OFlags};
-
-/// The most of the journal that is read.
-const JOURNAL_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 const OWNER_READS: u32 = 0o400;
 const GROUP_READS: u32 = 0o040;

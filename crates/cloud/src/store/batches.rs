@@ -20,7 +20,7 @@ use crate::{RefusalKind, StoreError};
 /// What is tried, for errors.
 const ACTION: &str = "change the rows of many jobs";
 /// The status of HTTP of an answer that has errors of single statements in it.
-const ANSWERED: u16 = 200;
+pub(super) const ANSWERED: u16 = 200;
 
 type Answered = Result<BatchExecuteStatementOutput, SdkError<BatchExecuteStatementError>>;
 

@@ -9,6 +9,7 @@ use bcrlapi_domain::JobId;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::JobStore;
+use super::batches::ANSWERED;
 use super::objects::Key;
 use crate::schema::{INBOX_NEW, PK};
 use crate::{Heartbeat, Refusal, RefusalKind, Tried, item};
@@ -143,7 +144,7 @@ fn refusal(error: &BatchStatementError) -> Result<(), Refusal> {
     }
     let code = error.code().map(BatchStatementErrorCodeEnum::as_str);
     let words = error.message().unwrap_or("an error without a message");
-    Err(Refusal { kind: RefusalKind::of(code, words, 200), words: words.to_owned() })
+    Err(Refusal { kind: RefusalKind::of(code, words, ANSWERED), words: words.to_owned() })
 }
 
 fn is<E>(error: &SdkError<E>, kind: impl FnOnce(&E) -> bool) -> bool {
