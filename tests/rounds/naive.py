@@ -56,5 +56,5 @@ def main(shared):
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: cron.py SHARED_DIRECTORY")
+        sys.exit("usage: naive.py SHARED_DIRECTORY")
     main(sys.argv[1])

@@ -30,7 +30,7 @@ const PLANS_PER_ROUND: u32 = 4;
 /// The most publishes before everything else has its turn: where scripts write all the time, there is always another.
 const PUBLISHES_PER_PLAN: u32 = 2;
 
-/// What it is called among the steps to make sure that what was read is on the disk.
+/// The name among the steps of making sure that what was read is on the disk.
 pub(crate) const SYNC: &str = "sync";
 
 /// What one round looks at.

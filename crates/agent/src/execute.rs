@@ -23,7 +23,7 @@ pub(crate) enum Effect {
     IsForeign(JobId),
     /// The request file is there.
     Delivered(JobId),
-    /// This queue is in place; or it is, but without an exchange.
+    /// This queue is in place: by an exchange or by a rename, and surely on the disk or perhaps not.
     Published { queue: Queue, digest: Digest, by_exchange: bool, is_durable: bool },
     /// The response file is there again.
     Restored(JobId, DateTime<Utc>),
@@ -37,7 +37,7 @@ pub(crate) enum Effect {
     Pruned(DateTime<Utc>),
     /// Somebody else has written status.json meanwhile, of which the next look will know.
     Overtaken,
-    /// A status.json that stayed broken is out of the way, or another one is there.
+    /// A status.json that stayed broken is out of the way.
     Quarantined,
     /// There is no whole response yet.
     NoResponseYet(Due),

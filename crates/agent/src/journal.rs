@@ -7,7 +7,7 @@ use crate::AgentError;
 use crate::agent::Agent;
 use crate::execute::{Effect, blocking};
 
-/// What it is called among the steps to write the journal.
+/// The name among the steps of writing the journal.
 pub(crate) const JOURNAL: &str = "journal";
 
 impl Agent {

@@ -21,11 +21,11 @@ mod serve;
 
 pub(crate) use serve::serve;
 
-/// What a look that fails is called among the steps.
+/// The name among the steps of a look.
 const LOOK: &str = "look";
 
-/// How often the bytes of a queue are counted whose number of entries stays the same: every line of a long one is
-/// passed for it.
+/// How often the bytes of a queue are counted again while its number of entries stays the same: to count them, every line
+/// is looked at.
 const COUNT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// One label: its name and its value.
@@ -53,7 +53,7 @@ pub(crate) struct Metrics {
     seen: Arc<Mutex<Seen>>,
 }
 
-/// What was last seen, of what is told as of the moment in which it is asked for.
+/// What was last seen. Ages are made of it when somebody asks for them.
 #[derive(Debug, Default)]
 struct Seen {
     workload: Workload,

@@ -50,7 +50,7 @@ impl Config {
 }
 
 /// Runs until `stop` is cancelled. Whatever fails is logged and tried again; only a directory that cannot be opened
-/// at the start, or has another agent, and metrics that cannot be served are errors.
+/// at the start, another agent on it or in the lab's row, and metrics that cannot be served are errors.
 pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> Result<(), AgentError> {
     let directory = SharedDir::open(&config.shared)?;
     let settings = config.settings(&directory);

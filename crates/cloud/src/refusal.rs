@@ -1,5 +1,4 @@
-//! The calls that an agent makes, tried without changing anything, so that somebody can be told what is wrong before it
-//! matters.
+//! Why a call of AWS did not succeed, so that a person can be told whose fault it is and what to do.
 
 use std::error::Error;
 

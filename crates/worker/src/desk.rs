@@ -14,7 +14,7 @@ use crate::{process, response};
 
 /// The pause between two tries to say what could not be said.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
-/// How many of the last ends are kept in mind, to be said again where a script without the lock writes over them.
+/// Of how many jobs the end is kept in mind, to be said again where a script without the lock writes over it.
 const SAID_MAX: usize = 1_000;
 
 /// How a job has ended: with this error, or well.
@@ -31,22 +31,22 @@ pub(crate) struct Desk<'a> {
     running: BTreeSet<JobId>,
     /// Jobs that are over, and whose entries do not say so yet.
     owed: BTreeMap<JobId, End>,
-    /// The last ends that the entries have said.
+    /// Ends that the entries have said: those of the newest jobs.
     said: BTreeMap<JobId, End>,
     /// Jobs of a worker that is gone, whose ends could not be found out yet.
     orphans: BTreeMap<JobId, Orphaned>,
-    /// What is owed has not been tried yet.
+    /// Whether there is something owed that has not been tried yet.
     is_due: bool,
     /// After trouble with the directory, nothing is tried before this.
     retry_at: Option<Instant>,
     /// What was tried and could not be said is not tried before this, unless the queue changes.
     say_again_at: Option<Instant>,
     watch: StatusWatch,
-    /// The queue has changed, or there was more in it than could be claimed.
+    /// Whether the queue has changed, or there was more in it than could be claimed.
     has_changed: bool,
-    /// The directory cannot be used.
+    /// That the directory cannot be used.
     trouble: Trouble,
-    /// Entries of jobs that are over are missing.
+    /// That entries of jobs that are over are missing.
     missing: Trouble,
 }
 
