@@ -1,4 +1,4 @@
-//! Whether everything is there that the agent needs: tries it, changes nothing, and says what is to be mended.
+//! Whether everything is there that the agent needs: tries it, changes nothing, and says what to fix.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ mod directory;
 
 pub use bcrlapi_directory::{Finding, Verdict};
 
-/// Tries it all, in the order in which it is to be mended.
+/// Tries it all, in the order in which it should be fixed.
 pub async fn check(shared: &Path, store: &JobStore) -> Vec<Finding> {
     let shared = shared.to_owned();
     let in_lab = tokio::task::spawn_blocking(move || directory::check(&shared));

@@ -55,7 +55,7 @@ pub enum AgentError {
         last_sync: DateTime<Utc>,
     },
     /// Some steps of a resync failed; the log says which.
-    #[error("not everything could be brought back; the log says what is wrong. Mend it and run this again")]
+    #[error("not everything could be brought back; the log says what is wrong. Fix it and run this again")]
     Incomplete,
 }
 

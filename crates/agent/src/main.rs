@@ -45,7 +45,7 @@ struct Args {
 enum Command {
     /// Bring back what the shared directory has lost: requests, responses and entries of the last week. Stop the agent first.
     Resync(Place),
-    /// Try everything that the agent needs, change nothing, and say what is to be mended.
+    /// Try everything that the agent needs, change nothing, and say what to fix.
     #[command(after_help = CHECK_HELP)]
     Check(Place),
     /// Hold rows and directory against what is promised, change nothing, and say what is wrong and what to do.

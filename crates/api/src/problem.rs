@@ -65,7 +65,7 @@ pub enum ProblemKind {
     JobLost,
     /// More jobs wait than the deployment allows.
     QueueFull,
-    /// Something is wrong that trying again does not mend.
+    /// Something is wrong that trying again does not fix.
     Internal,
     /// A store behind the API is away.
     Unavailable,
@@ -193,7 +193,7 @@ impl Problem {
         Self { cause: Some(cause.to_string()), ..Self::new(ProblemKind::Unavailable, detail) }
     }
 
-    /// Something is wrong in the cloud that only an operator can mend. What it is, is for the log.
+    /// Something is wrong in the cloud that only an operator can fix. What it is, is for the log.
     pub fn internal(cause: impl fmt::Display) -> Self {
         let detail = "the job's data is damaged; ask the operator and name this request's id (instance)";
         Self { cause: Some(cause.to_string()), ..Self::new(ProblemKind::Internal, detail) }

@@ -211,7 +211,7 @@ fn outcome_code(job: &JobResource) -> u8 {
 fn next_step(error: &anyhow::Error, has_region: bool) -> Option<&'static str> {
     let Some(ClientError::Refused { problem, .. }) = error.downcast_ref() else { return None };
     match problem.code() {
-        "job-failed" => Some("mend the input by what the program says, and submit it again"),
+        "job-failed" => Some("fix the input by what the program says, and submit it again"),
         "job-canceled" | "job-lost" => Some("submit it again"),
         "result-not-ready" => Some("bcrlapi wait with the job's uuid, and then again"),
         "forbidden" if !has_region => Some("the URL names no region: check that AWS_REGION is the API's"),

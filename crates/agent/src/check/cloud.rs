@@ -24,7 +24,7 @@ type Answer = Result<(), Refusal>;
 pub(super) async fn check(store: &JobStore) -> [Finding; 5] {
     let found = FoundCredentials::find().await;
     let (Ok(_), Some(region)) = (&found, store.region()) else {
-        let not_tried = |subject| Finding::fail(subject, "not tried: mend the credentials first");
+        let not_tried = |subject| Finding::fail(subject, "not tried: fix the credentials first");
         let credentials = credentials(&found, store.region(), &[]);
         return [credentials, not_tried(TABLE), not_tried(BUCKET), not_tried(CLOCK), not_tried(PERMISSIONS)];
     };
@@ -34,7 +34,7 @@ pub(super) async fn check(store: &JobStore) -> [Finding; 5] {
         let (calls, of_resync) = tokio::join!(trial.calls(), trial.calls_of_resync());
         permissions(&calls, &of_resync)
     } else {
-        Finding::fail(PERMISSIONS, "not tried: mend what is above first")
+        Finding::fail(PERMISSIONS, "not tried: fix what is above first")
     };
     [
         credentials(&found, Some(region), &[&of_table, &of_bucket]),
@@ -74,7 +74,7 @@ fn table(name: &str, region: &str, answer: &Answer) -> Finding {
     let Err(refusal) = answer else {
         return Finding::ok(TABLE, format!("{name} in {region}, with its index inbox"));
     };
-    let mend = match refusal.kind {
+    let fix = match refusal.kind {
         RefusalKind::Missing => {
             format!("--table is the deployment's output TableName, and AWS_REGION ({region}) its region")
         }
@@ -82,12 +82,12 @@ fn table(name: &str, region: &str, answer: &Answer) -> Finding {
         RefusalKind::Other => "is --table the deployment's output TableName?".to_owned(),
         kind => elsewhere(kind),
     };
-    Finding::fail(TABLE, format!("{name}: {refusal}; {mend}"))
+    Finding::fail(TABLE, format!("{name}: {refusal}; {fix}"))
 }
 
 fn bucket(name: &str, region: &str, answer: &Answer) -> Finding {
     let Err(refusal) = answer else { return Finding::ok(BUCKET, format!("{name} in {region}")) };
-    let mend = match refusal.kind {
+    let fix = match refusal.kind {
         RefusalKind::Missing => "--bucket is the deployment's output BucketName".to_owned(),
         RefusalKind::Permission => {
             format!(
@@ -97,7 +97,7 @@ fn bucket(name: &str, region: &str, answer: &Answer) -> Finding {
         RefusalKind::Other => "is --bucket the deployment's output BucketName?".to_owned(),
         kind => elsewhere(kind),
     };
-    Finding::fail(BUCKET, format!("{name}: {refusal}; {mend}"))
+    Finding::fail(BUCKET, format!("{name}: {refusal}; {fix}"))
 }
 
 /// What to do where the store itself is not to blame.
@@ -205,7 +205,7 @@ mod tests {
         for kind in RefusalKind::ALL {
             for finding in [table("t", "eu-west-1", &refused(kind)), bucket("b", "eu-west-1", &refused(kind))] {
                 assert_eq!(finding.verdict, Verdict::Fail);
-                assert!(finding.text.split_once("no; ").is_some_and(|(_, mend)| mend.len() > 8), "{finding}");
+                assert!(finding.text.split_once("no; ").is_some_and(|(_, fix)| fix.len() > 8), "{finding}");
             }
         }
     }

@@ -9,15 +9,15 @@ use super::Finding;
 const DIRECTORY: &str = "directory";
 const LOCK: &str = "lock";
 const EXCHANGE: &str = "exchange";
-const NOT_TRIED: &str = "not tried: mend the directory first";
+const NOT_TRIED: &str = "not tried: fix the directory first";
 
 pub(super) fn check(shared: &Path) -> [Finding; 3] {
     let tried = DirectoryTrial::of(shared).and_then(|trial| trial.write().map(|()| trial));
     match tried {
         Ok(trial) => [directory(shared, &trial), lock(&trial), Finding::of_exchange(EXCHANGE, trial.can_exchange())],
         Err(error) => {
-            let mend = "make it or mount it, let the agent's user write there, or name another with --shared";
-            let failed = Finding::fail(DIRECTORY, format!("{error}; {mend}"));
+            let fix = "make it or mount it, let the agent's user write there, or name another with --shared";
+            let failed = Finding::fail(DIRECTORY, format!("{error}; {fix}"));
             [failed, Finding::fail(LOCK, NOT_TRIED), Finding::fail(EXCHANGE, NOT_TRIED)]
         }
     }
