@@ -35,5 +35,5 @@ pub use journal::MAX_BYTES as JOURNAL_MAX_BYTES;
 pub use lock::Lock;
 pub use shared::SharedDir;
 pub use status::{Published, SeenStatus};
-pub use trial::{DirectoryTrial, Stranger};
+pub use trial::{DirectoryTrial, UnsharedFolder};
 pub use watch::StatusWatch;

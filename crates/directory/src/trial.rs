@@ -1,6 +1,7 @@
 //! Whether a directory is fit to be shared, tried with the very calls of the protocol, and without touching anything of
 //! it.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
@@ -19,13 +20,26 @@ const GROUP_WRITES: u32 = 0o020;
 
 /// A folder whose files the agent and the APP server may not be able to share.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stranger {
+pub struct UnsharedFolder {
     /// The folder.
     pub path: PathBuf,
     /// The id of the user whose folder it is.
     pub owner: u32,
     /// The id of the user who asks.
     pub own: u32,
+}
+
+/// Whose it is, and what to do about it.
+impl fmt::Display for UnsharedFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, owner, own } = self;
+        write!(
+            f,
+            "{} belongs to user {owner}, and this is user {own}; run the agent and all that serves the queue as one user, or \
+             give the directory a group that both are in: chgrp, then chmod 2770",
+            path.display()
+        )
+    }
 }
 
 /// A directory that is tried: nothing is made in it that stays.
@@ -66,16 +80,16 @@ impl DirectoryTrial {
     }
 
     /// The folders of other users that do not give their files to a group.
-    pub fn strangers(&self) -> Result<Vec<Stranger>, DirectoryError> {
+    pub fn unshared_folders(&self) -> Result<Vec<UnsharedFolder>, DirectoryError> {
         let own = rustix::process::geteuid().as_raw();
-        let mut strangers = Vec::new();
+        let mut unshared = Vec::new();
         for folder in self.folders()? {
             let facts = folder.facts()?;
             if facts.owner != own && !is_for_a_group(&facts) {
-                strangers.push(Stranger { path: folder.path(""), owner: facts.owner, own });
+                unshared.push(UnsharedFolder { path: folder.path(""), owner: facts.owner, own });
             }
         }
-        Ok(strangers)
+        Ok(unshared)
     }
 
     /// Whether two files can change places there in one step, as a new queue and the one that it displaces do.

@@ -236,7 +236,7 @@ fn a_trial_leaves_nothing_behind() {
         trial.write().unwrap();
         trial.lock().unwrap();
         assert!(trial.can_exchange().unwrap());
-        assert_eq!(trial.strangers().unwrap(), []);
+        assert_eq!(trial.unshared_folders().unwrap(), []);
         assert!(!trial.has_agent().unwrap());
     };
     try_all();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bcrlapi_directory::{DirectoryTrial, FileSystem, Stranger};
+use bcrlapi_directory::{DirectoryTrial, FileSystem};
 
 use super::Finding;
 
@@ -27,21 +27,13 @@ fn directory(shared: &Path, trial: &DirectoryTrial) -> Finding {
     let shared = shared.display();
     let missing = trial.missing_folders();
     let folders = if missing.is_empty() { String::new() } else { format!("; the agent makes {}", missing.join(", ")) };
-    match trial.strangers() {
-        Ok(strangers) => match strangers.first() {
+    match trial.unshared_folders() {
+        Ok(unshared) => match unshared.first() {
             None => Finding::ok(DIRECTORY, format!("{shared} can be written{folders}")),
-            Some(stranger) => Finding::warn(DIRECTORY, of_another(stranger)),
+            Some(folder) => Finding::warn(DIRECTORY, folder.to_string()),
         },
         Err(error) => Finding::fail(DIRECTORY, error.to_string()),
     }
-}
-
-fn of_another(Stranger { path, owner, own }: &Stranger) -> String {
-    format!(
-        "{} belongs to user {owner}, and this is user {own}; run the agent and your programs as one user, or give the \
-         directory a group that both are in, chmod g+ws, and both the umask 002",
-        path.display()
-    )
 }
 
 fn lock(trial: &DirectoryTrial) -> Finding {

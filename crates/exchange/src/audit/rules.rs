@@ -36,7 +36,7 @@ pub const RULES: [Rule; 20] = [
     Rule {
         name: "the agent may read every file",
         severity: Severity::Fail,
-        advice: "run agent and programs as one user, or in one group with the umask 002 and chmod g+s on the folders",
+        advice: "run agent and programs as one user, or in one group with chmod 2770; a script then needs the umask 007",
         broken_by: |sight| files(&sight.unreadable),
     },
     Rule {
