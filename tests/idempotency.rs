@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use bcrlapi::{Client, Signer};
 use bcrlapi_api::content_digest;
-use bcrlapi_cloud::{JobStore, KeyedSubmit, LocalEndpoints};
+use bcrlapi_cloud::KeyedSubmit;
 use bcrlapi_domain::{IdempotencyKey, Job, JobId, Owner, Status};
 use bcrlapi_local::{REGION, Settings};
-use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, Reply, Request, S3_URL, System, payload};
+use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, Reply, Request, System, payload};
 use chrono::Utc;
 use futures::future::join_all;
 use http::Method;
@@ -121,15 +121,7 @@ async fn a_submit_that_meets_another_is_tried_again() {
     let system = System::start().await;
     let dynamodb = Faults::start(&system.environment(DYNAMODB_URL)).await;
     dynamodb.first(3, Fate::Answer(400, CONFLICT));
-    let endpoints = LocalEndpoints {
-        dynamodb_url: dynamodb.url().to_owned(),
-        s3_url: system.environment(S3_URL),
-        region: REGION.to_owned(),
-        access_key_id: system.alice().access_key_id.clone(),
-        secret_access_key: system.alice().secret_access_key.clone(),
-    };
-    let [table, bucket] = ["BCRLAPI_TABLE", "BCRLAPI_BUCKET"].map(|name| system.environment(name));
-    let store = JobStore::at_endpoints(&endpoints, &table, &bucket).await;
+    let store = system.store_behind(&dynamodb).await;
     let (job, key) = (job(), "k".parse().unwrap());
     assert_eq!(store.submit_keyed(&job, "{}".into(), &key, Utc::now()).await.unwrap(), None);
     assert_eq!(dynamodb.requests(), 4, "the transaction and nothing else");

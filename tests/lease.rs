@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bcrlapi_agent::{AgentError, Clock, Lease};
-use bcrlapi_cloud::{Beat, Heartbeat, JobStore, LocalEndpoints, Place};
+use bcrlapi_cloud::{Beat, Heartbeat, JobStore, Place};
 use bcrlapi_exchange::Workload;
 use bcrlapi_local::until;
-use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, S3_URL, System};
+use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, System};
 use chrono::{TimeDelta, Utc};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -18,15 +18,7 @@ fn place(host: &str, directory: &str) -> Place {
 /// An agent's store, and the proxy that its calls to DynamoDB go through.
 async fn agent(system: &System) -> (JobStore, Faults) {
     let dynamodb = Faults::start(&system.environment(DYNAMODB_URL)).await;
-    let endpoints = LocalEndpoints {
-        dynamodb_url: dynamodb.url().to_owned(),
-        s3_url: system.environment(S3_URL),
-        region: system.environment("AWS_REGION"),
-        access_key_id: system.alice().access_key_id.clone(),
-        secret_access_key: system.alice().secret_access_key.clone(),
-    };
-    let (table, bucket) = (system.stack().store().table(), system.stack().store().bucket());
-    (JobStore::at_endpoints(&endpoints, table, bucket).await, dynamodb)
+    (system.store_behind(&dynamodb).await, dynamodb)
 }
 
 async fn acquire(store: &JobStore, place: Place) -> Result<Lease, AgentError> {

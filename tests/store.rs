@@ -2,7 +2,7 @@
 
 use bcrlapi_cloud::{JobStore, LastWords, LocalEndpoints, StoreError};
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
-use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, S3_URL, System, payload, sha256};
+use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, System, payload, sha256};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::io::AsyncReadExt;
 use uuid::Uuid;
@@ -115,23 +115,11 @@ async fn many_jobs_in_one_call_come_to_what_each_would_alone() {
     assert!(!store.cancel(wanted_back, now()).await.unwrap().unwrap().state.is_done(), "its program was quicker");
 }
 
-/// The stack's store behind a proxy that decides over each request to DynamoDB.
-async fn behind(system: &System, dynamodb: &Faults) -> JobStore {
-    let endpoints = LocalEndpoints {
-        dynamodb_url: dynamodb.url().to_owned(),
-        s3_url: system.environment(S3_URL),
-        region: system.environment("AWS_REGION"),
-        access_key_id: system.alice().access_key_id.clone(),
-        secret_access_key: system.alice().secret_access_key.clone(),
-    };
-    JobStore::at_endpoints(&endpoints, system.stack().store().table(), system.stack().store().bucket()).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn many_rows_are_read_in_one_call_for_each_hundred() {
     let system = System::start().await;
     let dynamodb = Faults::start(&system.environment(DYNAMODB_URL)).await;
-    let store = behind(&system, &dynamodb).await;
+    let store = system.store_behind(&dynamodb).await;
     let mut jobs = Vec::new();
     for _ in 0..=JobStore::READ_MAX {
         jobs.push(submitted(&system, new_id()).await);
@@ -154,7 +142,7 @@ async fn many_rows_are_read_in_one_call_for_each_hundred() {
 async fn rows_are_read_alone_where_a_call_for_many_is_not_permitted() {
     let system = System::start().await;
     let dynamodb = Faults::start(&system.environment(DYNAMODB_URL)).await;
-    let store = behind(&system, &dynamodb).await;
+    let store = system.store_behind(&dynamodb).await;
     let jobs = [submitted(&system, new_id()).await, submitted(&system, new_id()).await];
     dynamodb.first(1, Fate::Refuse(400, "AccessDeniedException"));
     let read = store.jobs(&[jobs[0].id, jobs[1].id]).await;
@@ -171,7 +159,7 @@ async fn rows_are_read_alone_where_a_call_for_many_is_not_permitted() {
 async fn rows_that_dynamodb_passes_over_are_asked_for_again_within_a_limit() {
     let system = System::start().await;
     let dynamodb = Faults::start(&system.environment(DYNAMODB_URL)).await;
-    let store = behind(&system, &dynamodb).await;
+    let store = system.store_behind(&dynamodb).await;
     let id: JobId = "018aef2c-7a00-7000-8000-000000000001".parse().unwrap();
     let passed_over = r#"{"Responses": {}, "UnprocessedKeys": {"bcrlapi": {"ConsistentRead": true,
         "Keys": [{"pk": {"S": "job#018aef2c-7a00-7000-8000-000000000001"}}]}}}"#;

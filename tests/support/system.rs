@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bcrlapi::{Client, Signer};
 use bcrlapi_api::{JobResource, routes};
+use bcrlapi_cloud::{JobStore, LocalEndpoints};
 use bcrlapi_domain::{JobId, Payload, Status};
 use bcrlapi_exchange::{Entry, Queue, layout};
 use bcrlapi_local::{Principal, REGION, Settings, Stack, programs, until};
@@ -19,7 +20,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::request::Request;
-use crate::{Process, binary};
+use crate::{Faults, Process, binary};
 
 /// A program for tests: notes the job's uuid in `runs` beside it, waits for the file that the request names as its
 /// `gate`, if it names one, and then does what `mock` does.
@@ -185,6 +186,19 @@ impl System {
     /// Starts an agent.
     pub fn start_agent(&self) -> Process {
         self.start_agent_with(&[])
+    }
+
+    /// The stack's store, behind a proxy that decides over each request to DynamoDB.
+    pub async fn store_behind(&self, dynamodb: &Faults) -> JobStore {
+        let endpoints = LocalEndpoints {
+            dynamodb_url: dynamodb.url().to_owned(),
+            s3_url: self.environment(S3_URL),
+            region: self.environment("AWS_REGION"),
+            access_key_id: self.alice().access_key_id.clone(),
+            secret_access_key: self.alice().secret_access_key.clone(),
+        };
+        let store = self.stack.store();
+        JobStore::at_endpoints(&endpoints, store.table(), store.bucket()).await
     }
 
     /// Starts an agent with some of its environment changed.
