@@ -190,9 +190,11 @@ impl Agent {
             }
             Err(error) => return Err(error.into()),
         };
+
         let Ok(content) = render_request(&job, &body, self.settings.offset) else {
             return self.undeliverable(&job, "the request's body is not JSON; submit it again").await;
         };
+
         let directory = self.directory.clone();
         let has_entry = matches!(&self.view.status, QueueSeen::Whole(queue) if queue.entry(id).is_some());
         let write = move || {

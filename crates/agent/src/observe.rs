@@ -142,6 +142,7 @@ impl Agent {
             self.lock = Arc::new(lock);
             self.has_new_folders = true;
         }
+
         if let Some(status) = seen.status {
             if let Err(error) = &status.queue {
                 tracing::warn!(%error, "cannot read status.json; somebody may be writing it just now");
@@ -150,6 +151,7 @@ impl Agent {
             self.view.see_status(status.queue, now);
             self.warn_of_unknown_words();
         }
+
         self.view.keep_time(now);
         self.has_new_folders |= seen.has_new_folders;
         self.observe_displaced(seen.displaced).await;
@@ -167,6 +169,7 @@ impl Agent {
             let has_new_folders = directory.make_folders()?;
             let is_locked = directory.is_locked_by(&held);
             let lock = if is_locked { None } else { Some(directory.lock_for_agent()?) };
+
             // Before status.json: what is displaced after this look may say more than what is read now, and that would look
             // like news where it is only newer.
             let displaced = directory.displaced()?;
@@ -174,6 +177,7 @@ impl Agent {
 
             let is_missing = status.as_ref().is_some_and(|seen| matches!(seen.queue, Ok(None)));
             let is_list = is_missing || is_list_due;
+
             let looked_at: Vec<&Known> = jobs.iter().filter(|job| job.is_open || is_list).collect();
             let may_have_response = |job: &&&Known| !job.waits(status.as_ref());
             let with_response = looked_at.iter().filter(may_have_response).map(|job| job.id).collect();

@@ -118,6 +118,7 @@ impl Folder {
             }
             Err(error) => return Err(self.error(name, error)),
         };
+
         let facts = facts_of(&descriptor).map_err(|error| self.error(name, error))?;
         if !facts.is_file() {
             return Err(DirectoryError::NotAFile(self.path(name)));

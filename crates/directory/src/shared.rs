@@ -188,6 +188,7 @@ fn make_folder(root: &Folder, name: &str) -> Result<bool, DirectoryError> {
         Some(folder) => folder,
         None => root.open(name)?,
     };
+
     // A hidden folder is ours alone. One that is narrower than its parent was made under another umask, and keeps
     // others from replacing status.json.
     if is_new || name_of(name).starts_with('.') {

@@ -255,6 +255,7 @@ impl SharedDir {
         if exchanged && let Some(there) = there {
             self.memory.has_displaced(staged.number, there.facts.fingerprint.size_bytes());
         }
+
         let synced = place.sync();
         let swept = self.sweep(lock, place, &staged.facts.fingerprint, queue);
         let trouble = synced.and(swept).err();
@@ -293,6 +294,7 @@ impl SharedDir {
             let Some(read) = read_queue(&place.request, name_of(layout::STATUS))? else { return Ok(None) };
             let there = read.there;
             self.memory.know(there.digest);
+
             match read.parse() {
                 Ok(mut queue) => {
                     let Some(answer) = change(&mut queue) else { return Ok(None) };
@@ -306,6 +308,7 @@ impl SharedDir {
                 }
                 Err(broken) => last_trouble = broken.to_string(),
             }
+
             drop(lock);
             thread::sleep(UPDATE_PAUSE);
         }

@@ -44,6 +44,7 @@ impl SharedDir {
         let (mut files, mut bytes) = (all.len(), size_of(&all));
         let mut with_news = BTreeMap::new();
         let mut failed = Ok(());
+
         for queue in all {
             let is_over = age(&queue.facts, staged) >= LINGER && !self.memory.has_just_displaced(queue.number);
             let is_surplus = files > FILES_MAX || bytes > BYTES_MAX;
@@ -66,6 +67,7 @@ impl SharedDir {
                 Err(error) => failed = Err(error),
             }
         }
+
         self.memory.set_news(with_news);
         failed
     }
@@ -85,6 +87,7 @@ impl SharedDir {
         if was_never_public(&queue.name, read.there.digest) || self.memory.knows(read.there.digest) {
             return Ok(false);
         }
+
         match read.parse() {
             Ok(displaced) => Ok(!published.knows_all_of(&displaced)),
             // Somebody is writing it, or has died over it.

@@ -173,6 +173,7 @@ impl Entry {
         let raw = |text: &str| to_raw_value(text).expect("a text is written to memory without fail");
         let status = raw(state.status().as_str());
         let (outcome, error) = (outcome_word(state).map(raw), error.map(raw));
+
         let mut fields = Fields::of(self.line());
         fields.set("status", &status);
         for (name, value) in [("outcome", &outcome), ("error", &error)] {
@@ -180,6 +181,7 @@ impl Entry {
                 fields.set(name, value);
             }
         }
+
         let line = to_ascii(spaced_json::line(&fields).into()).into_owned();
         self.line = line.into();
         self.said = Said { state: Some(state), has_unknown_word: false, ..self.said };

@@ -21,6 +21,7 @@ pub(crate) fn next_queue(file: Option<&Queue>, view: &View, settings: Settings, 
     }
 
     let mut queue = file.map(Queue::as_written).unwrap_or_default();
+
     for known in &absent {
         queue.push(Entry::new(&known.job, settings.offset));
     }
@@ -28,9 +29,11 @@ pub(crate) fn next_queue(file: Option<&Queue>, view: &View, settings: Settings, 
     for entry in &news {
         queue.absorb(entry);
     }
+
     if view.jobs.values().any(LabJob::is_withdrawn) {
         queue.withdraw(|id| view.jobs.get(&id).is_some_and(LabJob::is_withdrawn));
     }
+
     // Where an entry was lost, a response is all that is left of a program's run.
     for known in absent.iter().filter(|known| known.response.is_some()) {
         queue.advance(known.job.id, State::Processing, None);
@@ -38,6 +41,7 @@ pub(crate) fn next_queue(file: Option<&Queue>, view: &View, settings: Settings, 
     for known in view.jobs.values() {
         queue.advance(known.job.id, known.job.state, known.job.error.as_deref());
     }
+
     if has_expired || !news.is_empty() {
         queue.remove_expired(now);
     }

@@ -155,6 +155,7 @@ impl Queue {
             if entries.len() > Self::MAX_ENTRIES {
                 return None;
             }
+
             match after.strip_prefix(BEFORE_NEXT) {
                 Some(next) => rest = next,
                 None => return after.is_empty().then(|| Self::with(entries)),

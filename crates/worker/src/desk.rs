@@ -248,6 +248,7 @@ impl<'a> Desk<'a> {
                 update.orphans.insert(id, orphaned);
             }
         }
+
         update.has_more = update.claimed.len() > free;
         update.claimed.truncate(free);
 

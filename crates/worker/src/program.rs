@@ -58,6 +58,7 @@ impl Program<'_> {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()?;
+
         let pipes = [Pipe::new(Stream::Stdout, child.stdout.take()), Pipe::new(Stream::Stderr, child.stderr.take())];
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pidfd = group.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());

@@ -174,6 +174,7 @@ impl JobStore {
         if !row.as_ref().is_some_and(item::is_taken) {
             return job_in(row);
         }
+
         // Into the inbox again: there the lab learns of it without another question.
         let request = self.update(id).update_expression(format!("SET {CANCEL_REQUESTED} = :true, {INBOX} = :new"));
         let request = request.condition_expression(format!("#status = :pending AND {INBOX} = :taken AND {not_asked}"));

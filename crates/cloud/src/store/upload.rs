@@ -39,11 +39,13 @@ impl JobStore {
             let put = put.config_override(with_time_for(payload.size_bytes));
             return put.send().await.map(drop).map_err(StoreError::unavailable("upload a response"));
         }
+
         let key = Key::Response(id).to_string();
         let create = self.s3.create_multipart_upload().bucket(&self.bucket).key(&key).content_type("application/json");
         let create = create.checksum_algorithm(ChecksumAlgorithm::Sha256).send().await;
         let begun = create.map_err(StoreError::unavailable("begin to upload a response"))?;
         let no_id = || StoreError::refused("begin to upload a response", RefusalKind::Other, "no upload id");
+
         let upload = Multipart { store: self, key, id: begun.upload_id.ok_or_else(no_id)?, file };
         let sent = upload.send(payload.size_bytes, part_sha256s).await;
         if sent.is_err() {
