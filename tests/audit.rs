@@ -1,4 +1,5 @@
-//! `bcrlapi-agent audit`: beside an agent at work it finds nothing, and what is wrong it names with what to do.
+//! `bcrlapi-agent audit`: beside an agent at work it finds nothing, and what is wrong it names with
+//! what to do.
 
 use std::fs;
 use std::time::SystemTime;
@@ -115,7 +116,8 @@ async fn what_is_wrong_is_named_with_what_to_do() {
     assert_eq!(audited.findings().len(), 7, "and that no agent is there: {:#?}", audited.findings());
 }
 
-/// What the agent has done once everything is said, an audit agrees with; and it says where the cloud is behind.
+/// What the agent has done once everything is said, an audit agrees with; and it says where the
+/// cloud is behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_cloud_was_not_told_is_found_until_an_agent_comes() {
     let system = System::start().await;

@@ -32,7 +32,8 @@ async fn a_broken_or_lost_queue_is_rebuilt() {
     let kept = names.iter().find(|name| name.starts_with("status.json.corrupt-")).expect("the broken file is kept");
     assert_eq!(fs::read_to_string(system.shared(layout::REQUEST_DIR).join(kept)).unwrap(), "{\"jobs\": [ oh no");
 
-    // More than anybody reads, and it takes no room: it may be a good queue, and is left for people.
+    // More than anybody reads, and it takes no room: it may be a good queue, and is left for
+    // people.
     let size_bytes = fs::metadata(system.shared(layout::STATUS)).unwrap().len();
     let status = fs::OpenOptions::new().write(true).open(system.shared(layout::STATUS)).unwrap();
     status.set_len(Queue::MAX_BYTES + 1).unwrap();

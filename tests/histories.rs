@@ -402,7 +402,8 @@ impl History {
                 agent.round(Look::Everywhere).await.unwrap();
                 agent.finish_uploads().await;
             });
-            // What a program says is told every 5 seconds; what must come within 10 has not come too late.
+            // What a program says is told every 5 seconds; what must come within 10 has not come
+            // too late.
             advance(TimeDelta::seconds(2));
         }
     }

@@ -127,8 +127,8 @@ async fn a_link_in_the_place_of_a_folder_is_not_followed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_nobody_knows_do_not_hold_up_new_ones() {
     const UNKNOWN: u16 = 50_000;
-    /// A hundred go in one call. A round asks for 2,000 at the most, and the three plans that the new job needs for 500
-    /// each: 35 calls; the rest are polls.
+    /// A hundred go in one call. A round asks for 2,000 at the most, and the three plans that the
+    /// new job needs for 500 each: 35 calls; the rest are polls.
     const ALL_ASKED: u64 = UNKNOWN as u64 / 100;
     const ASKED_MAX: u64 = ALL_ASKED / 2;
     let system = System::start().await;

@@ -30,7 +30,8 @@ async fn row(system: &System) -> Heartbeat {
     system.stack().store().heartbeat().await.unwrap().unwrap()
 }
 
-/// Waits until somebody has looked at the lab's row and could not take it: one call to read it, one to write.
+/// Waits until somebody has looked at the lab's row and could not take it: one call to read it, one
+/// to write.
 async fn is_waiting(dynamodb: &Faults) {
     until("a look at the row", async || (dynamodb.requests() >= 2).then_some(())).await.unwrap();
 }

@@ -137,7 +137,8 @@ struct Operator<'a> {
 }
 
 impl Operator<'_> {
-    /// Does what stands in one of the blocks of shell of a runbook, about this job, and says what was printed.
+    /// Does what stands in one of the blocks of shell of a runbook, about this job, and says what
+    /// was printed.
     fn follow(&self, runbook: &str, block: usize, id: JobId) -> String {
         // There is no systemd here.
         const AROUND: &str = "journalctl() { cat journal; }\nsystemctl() { echo \"systemctl $*\"; }\ntimedatectl() { echo NTP; }\nset -o nounset\n";

@@ -1,7 +1,8 @@
-//! The scripts that the documents print, each from end to end: what they take they end, whatever happens to them.
+//! The scripts that the documents print, each from end to end: what they take they end, whatever
+//! happens to them.
 //!
-//! `.ci/scripts` plays this under old and new Pythons, other shells and other locales: `BCRLAPI_SCRIPTS_PYTHON`,
-//! `BCRLAPI_SCRIPTS_SHELL` and `BCRLAPI_SCRIPTS_LOCALE` name them.
+//! `.ci/scripts` plays this under old and new Pythons, other shells and other locales:
+//! `BCRLAPI_SCRIPTS_PYTHON`, `BCRLAPI_SCRIPTS_SHELL` and `BCRLAPI_SCRIPTS_LOCALE` name them.
 
 use std::env;
 use std::fs;
@@ -434,7 +435,8 @@ async fn the_python_script_reads_what_others_write_and_keeps_it() {
     let id = lab.submit(json!({"does": "answer"})).await;
     lab.stop_agent();
     let job = lab.system.queue().unwrap().entry(id).unwrap().line().to_owned();
-    // An error in cp932, entries that are no job's, fields of somebody's own, a byte order mark, and CRLF.
+    // An error in cp932, entries that are no job's, fields of somebody's own, a byte order mark,
+    // and CRLF.
     let theirs = b"{\"uuid\": \"x\", \"status\": \"done\", \"error\": \"\x93\xfc\x97\xcd\"}".as_slice();
     let others = b"{\"note\": {\"kept\": 1},\r\n \"jobs\": [7, {\"status\": \"pending\"},\r\n".as_slice();
     lab.write_status([b"\xef\xbb\xbf", others, theirs, b",\r\n", job.as_bytes(), b"]}\r\n"].concat());

@@ -27,7 +27,8 @@ const PARALLEL_UPLOADS: usize = 16;
 /// The most plans that one round carries out: new jobs must not wait for a long recovery. One needs three: take,
 /// deliver, publish.
 const PLANS_PER_ROUND: u32 = 4;
-/// The most publishes before everything else has its turn: where scripts write all the time, there is always another.
+/// The most publishes before everything else has its turn: where scripts write all the time, there
+/// is always another.
 const PUBLISHES_PER_PLAN: u32 = 2;
 
 /// The name among the steps of making sure that what was read is on the disk.
@@ -69,7 +70,8 @@ pub struct Agent {
     pub(crate) has_quoted: BTreeSet<JobId>,
     /// Whether the journal of the agent before has been read.
     pub(crate) has_read_journal: bool,
-    /// Whether the last call to the cloud has failed: what the directory shows is then kept in the journal at once.
+    /// Whether the last call to the cloud has failed: what the directory shows is then kept in the
+    /// journal at once.
     pub(crate) is_cloud_away: bool,
     /// Whether there are folders that nobody watches yet.
     pub(crate) has_new_folders: bool,
@@ -185,8 +187,8 @@ impl Agent {
         self.conclude(&step, result);
     }
 
-    /// Takes in what the uploads that have ended meanwhile came to: where files change all the time, they would wait for
-    /// a round each.
+    /// Takes in what the uploads that have ended meanwhile came to: where files change all the
+    /// time, they would wait for a round each.
     fn conclude_uploads(&mut self) {
         while let Some(uploaded) = self.uploads.try_join_next() {
             self.conclude_upload(uploaded);
@@ -202,7 +204,8 @@ impl Agent {
 
     /// Carries out one plan; says whether anything moved, so that another look is worth while.
     async fn carry_out_plan(&mut self) -> Result<bool, AgentError> {
-        // Before the first comparison nothing is known of the jobs; what runs is remembered all the same.
+        // Before the first comparison nothing is known of the jobs; what runs is remembered all the
+        // same.
         if self.compared_at.is_none() {
             self.write_journal().await;
             return Ok(false);
@@ -211,7 +214,8 @@ impl Agent {
         let (mut publish, mut others) = self.plan();
         let mut has_moved = false;
         if matches!(self.view.status, QueueSeen::Missing) {
-            // A queue that is made anew waits for the request files that can be had: so it has the oldest job first.
+            // A queue that is made anew waits for the request files that can be had: so it has the
+            // oldest job first.
             has_moved = self.carry_out_others(others).await;
             if !has_moved {
                 has_moved = self.carry_out(publish).await;
@@ -219,7 +223,8 @@ impl Agent {
             return Ok(has_moved);
         }
 
-        // What a publish displaces is looked at right after it, and not after a slow network has answered.
+        // What a publish displaces is looked at right after it, and not after a slow network has
+        // answered.
         for _ in 0..PUBLISHES_PER_PLAN {
             if publish.is_empty() {
                 break;
@@ -241,8 +246,9 @@ impl Agent {
         actions.into_iter().partition(|action| matches!(action, Action::Publish(_)))
     }
 
-    /// Carries out everything but publishes; says whether anything moved. What was seen and cannot be told is written to
-    /// the journal: at once where it is known that the cloud is away, and else only if telling it has failed.
+    /// Carries out everything but publishes; says whether anything moved. What was seen and cannot
+    /// be told is written to the journal: at once where it is known that the cloud is away, and
+    /// else only if telling it has failed.
     async fn carry_out_others(&mut self, mut actions: Vec<Action>) -> bool {
         if self.is_cloud_away {
             self.write_journal().await;
@@ -256,8 +262,8 @@ impl Agent {
         has_moved || puts_off
     }
 
-    /// Makes sure that the queue that was read is on the disk; says whether it is. Else a power cut might leave a job
-    /// pending in the lab whose start the cloud knows.
+    /// Makes sure that the queue that was read is on the disk; says whether it is. Else a power cut
+    /// might leave a job pending in the lab whose start the cloud knows.
     async fn sync_status(&mut self) -> bool {
         if self.status_synced == self.status_read {
             return true;

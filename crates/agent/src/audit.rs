@@ -1,5 +1,5 @@
-//! `bcrlapi-agent audit`: a look at rows and directory that changes nothing, held against the rules of
-//! [`bcrlapi_exchange::audit`].
+//! `bcrlapi-agent audit`: a look at rows and directory that changes nothing, held against the rules
+//! of [`bcrlapi_exchange::audit`].
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,8 +35,9 @@ impl Audit {
     /// A response is uploaded in this time, unless it is a very large one, or nobody uploads.
     pub const GRACE: TimeDelta = TimeDelta::minutes(2);
 
-    /// Looks, and where something is not as it should be, looks once more after the pause; says what stood in both looks.
-    /// May be run beside an agent, and changes nothing. Fails only where cloud or directory cannot be seen.
+    /// Looks, and where something is not as it should be, looks once more after the pause; says
+    /// what stood in both looks. May be run beside an agent, and changes nothing. Fails only where
+    /// cloud or directory cannot be seen.
     pub async fn run(&self, store: &JobStore) -> Result<Vec<Finding>, AgentError> {
         let first = self.look(store).await?;
         if first.iter().all(Finding::is_ok) {

@@ -8,8 +8,9 @@ const AHEAD_MAX: TimeDelta = TimeDelta::minutes(1);
 
 /// Tells the time, for everything but the pauses of the loop.
 ///
-/// What is older than a week is removed, and what takes too long is given up: nothing of that may happen on the word of
-/// one clock. A virtual machine that was resumed, or one with a dead battery, may be days ahead.
+/// What is older than a week is removed, and what takes too long is given up: nothing of that may
+/// happen on the word of one clock. A virtual machine that was resumed, or one with a dead battery,
+/// may be days ahead.
 #[derive(Clone, Copy)]
 pub struct Clock {
     /// This computer's clock.
@@ -31,7 +32,8 @@ impl Clock {
         }
     }
 
-    /// How far this computer's clock is ahead of the cloud's, or behind if negative; `None` before the cloud's first answer.
+    /// How far this computer's clock is ahead of the cloud's, or behind if negative; `None` before
+    /// the cloud's first answer.
     pub(crate) fn ahead(self, store: &JobStore) -> Option<TimeDelta> {
         let cloud = (self.cloud)(store)?;
         Some((self.local)() - cloud)

@@ -23,7 +23,8 @@ pub(crate) enum Effect {
     IsForeign(JobId),
     /// The request file is there.
     Delivered(JobId),
-    /// This queue is in place: by an exchange or by a rename, and surely on the disk or perhaps not.
+    /// This queue is in place: by an exchange or by a rename, and surely on the disk or perhaps
+    /// not.
     Published { queue: Queue, digest: Digest, by_exchange: bool, is_durable: bool },
     /// The response file is there again.
     Restored(JobId, DateTime<Utc>),
@@ -52,7 +53,8 @@ impl Effect {
     }
 }
 
-/// What a program has said last, to be told with its end: what it said a moment before is told nowhere else.
+/// What a program has said last, to be told with its end: what it said a moment before is told
+/// nowhere else.
 pub(crate) struct SaidLast {
     progress: Option<u8>,
     message: Option<String>,

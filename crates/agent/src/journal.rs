@@ -1,5 +1,5 @@
-//! What was seen to go forward and could not be told to the cloud, kept on the disk: so that a damaged queue and an absent
-//! cloud together cannot turn time back.
+//! What was seen to go forward and could not be told to the cloud, kept on the disk: so that a
+//! damaged queue and an absent cloud together cannot turn time back.
 
 use bcrlapi_exchange::Entry;
 

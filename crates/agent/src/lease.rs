@@ -1,8 +1,8 @@
-//! Which agent serves a lab, where the directory's own lock cannot tell: on two hosts, on two mounts, on two copies of the
-//! directory. Each would run every job.
+//! Which agent serves a lab, where the directory's own lock cannot tell: on two hosts, on two
+//! mounts, on two copies of the directory. Each would run every job.
 //!
-//! The lab's row in the cloud names the agent that serves it. Each heartbeat keeps it so; who is silent for
-//! [`Heartbeat::SILENCE`] by the cloud's own date loses it, and so does who stops.
+//! The lab's row in the cloud names the agent that serves it. Each heartbeat keeps it so; who is
+//! silent for [`Heartbeat::SILENCE`] by the cloud's own date loses it, and so does who stops.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -19,13 +19,14 @@ use crate::{AgentError, Clock};
 
 /// The pause between two looks at whether the agent that serves the lab is silent.
 const LOOK_PAUSE: Duration = Duration::from_secs(2);
-/// How long it is waited for that it is silent. Longer than the silence itself, since the date of the cloud is known to a
-/// second only, and is told by its answers.
+/// How long it is waited for that it is silent. Longer than the silence itself, since the date of
+/// the cloud is known to a second only, and is told by its answers.
 const WAIT_LIMIT: Duration = Duration::from_mins(3);
-/// The age of the last heartbeat from which on another is written before anything else: from then on it is not certain that
-/// it arrives before the lease has run out.
+/// The age of the last heartbeat from which on another is written before anything else: from then
+/// on it is not certain that it arrives before the lease has run out.
 const STALE: TimeDelta = TimeDelta::seconds(100);
-/// How long leaving the lab may hold up the end of the process. Without it, an agent in another place waits.
+/// How long leaving the lab may hold up the end of the process. Without it, an agent in another
+/// place waits.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The right of this agent to serve its lab.
@@ -33,17 +34,18 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 pub struct Lease {
     holder: Holder,
     clock: Clock,
-    /// The last heartbeat that was recorded; `None` while the lab has not been taken, as the cloud does not answer.
+    /// The last heartbeat that was recorded; `None` while the lab has not been taken, as the cloud
+    /// does not answer.
     last: Mutex<Option<Heartbeat>>,
 }
 
 impl Lease {
-    /// Takes the lab. Where an agent in another place serves it, waits until that one is silent, and fails as soon as it
-    /// is heard of. In the same place it is taken at once: whoever holds the directory's lock there knows that the other is
-    /// gone. `None` if it was stopped meanwhile.
+    /// Takes the lab. Where an agent in another place serves it, waits until that one is silent,
+    /// and fails as soon as it is heard of. In the same place it is taken at once: whoever holds
+    /// the directory's lock there knows that the other is gone. `None` if it was stopped meanwhile.
     ///
-    /// Where the cloud does not answer, the lab is not taken yet, but by [`Lease::renew_if_stale`]: what happens in the directory
-    /// has to be seen also while the cloud is away.
+    /// Where the cloud does not answer, the lab is not taken yet, but by [`Lease::renew_if_stale`]:
+    /// what happens in the directory has to be seen also while the cloud is away.
     pub async fn acquire(
         store: &JobStore,
         place: Place,
@@ -80,7 +82,8 @@ impl Lease {
         }
     }
 
-    /// Tells the cloud that the lab is alive, and that it is still this agent's. Fails if it is not.
+    /// Tells the cloud that the lab is alive, and that it is still this agent's. Fails if it is
+    /// not.
     pub async fn renew(&self, store: &JobStore, workload: Workload) -> Result<(), AgentError> {
         match self.record(store, workload).await? {
             Beat::Recorded => Ok(()),
@@ -88,9 +91,10 @@ impl Lease {
         }
     }
 
-    /// Renews the lease if another agent may have taken the lab: the cloud was away for too long, or from the start, or
-    /// this computer was suspended. To be called after an answer of the cloud, which tells its date, and before a job is taken
-    /// or handed out on the strength of that answer.
+    /// Renews the lease if another agent may have taken the lab: the cloud was away for too long,
+    /// or from the start, or this computer was suspended. To be called after an answer of the
+    /// cloud, which tells its date, and before a job is taken or handed out on the strength of that
+    /// answer.
     pub async fn renew_if_stale(&self, store: &JobStore, workload: Workload) -> Result<(), AgentError> {
         let renewed = self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|last| last.last_sync);
         let now = cloud_date(store, self.clock);
@@ -100,7 +104,8 @@ impl Lease {
         self.renew(store, workload).await
     }
 
-    /// Leaves the lab, so that the next agent need not wait, wherever it is. That this fails is no reason not to stop.
+    /// Leaves the lab, so that the next agent need not wait, wherever it is. That this fails is no
+    /// reason not to stop.
     pub async fn release(self, store: &JobStore) {
         let Some(last) = self.last.into_inner().unwrap_or_else(PoisonError::into_inner) else { return };
         match timeout(RELEASE_LIMIT, store.release_lease(&last)).await {
@@ -112,7 +117,8 @@ impl Lease {
 
     /// One try at the start.
     async fn try_to_take(&mut self, store: &JobStore) -> Result<Beat, StoreError> {
-        // First of all for its date: on the word of a clock that is ahead, an agent that lives would count as silent.
+        // First of all for its date: on the word of a clock that is ahead, an agent that lives
+        // would count as silent.
         let before = store.heartbeat().await?;
         self.holder.started = cloud_date(store, self.clock);
 
@@ -151,7 +157,8 @@ impl Lease {
 
 /// This host and this directory.
 pub(crate) fn place_of(shared: &Path) -> Place {
-    // Not from /proc, most of which a hardened unit does not let the agent see. A container has a name of its own.
+    // Not from /proc, most of which a hardened unit does not let the agent see. A container has a
+    // name of its own.
     let host = uname().nodename().to_string_lossy().into_owned();
     // Two names of one directory are one place.
     let directory = shared.canonicalize().unwrap_or_else(|_| shared.to_owned());
@@ -188,13 +195,14 @@ impl Waiting {
     }
 }
 
-/// Whether it is not certain any more that no other agent has got the lab. A date long before the last one is as doubtful.
+/// Whether it is not certain any more that no other agent has got the lab. A date long before the
+/// last one is as doubtful.
 fn is_stale(renewed: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     (now - renewed).abs() > STALE
 }
 
-/// What time it is in the cloud, whose clock is the one that all agents have in common; this computer's only where no
-/// answer has a date.
+/// What time it is in the cloud, whose clock is the one that all agents have in common; this
+/// computer's only where no answer has a date.
 fn cloud_date(store: &JobStore, clock: Clock) -> DateTime<Utc> {
     (clock.cloud)(store).unwrap_or_else(clock.local)
 }

@@ -48,7 +48,8 @@ enum Command {
     /// Try everything that the agent needs, change nothing, and say what to fix.
     #[command(after_help = CHECK_HELP)]
     Check(Place),
-    /// Hold rows and directory against what is promised, change nothing, and say what is wrong and what to do.
+    /// Hold rows and directory against what is promised, change nothing, and say what is wrong and
+    /// what to do.
     #[command(after_help = AUDIT_HELP)]
     Audit {
         #[command(flatten)]
@@ -127,7 +128,8 @@ struct Pace {
 /// What a lab's jobs are held to.
 #[derive(Debug, clap::Args)]
 struct Limits {
-    /// Give up a job as lost once it has been processing for so long, as in 2h; with off it may run for its whole week.
+    /// Give up a job as lost once it has been processing for so long, as in 2h; with off it may run
+    /// for its whole week.
     #[arg(
         long,
         env = "BCRLAPI_LOST_AFTER",
@@ -138,7 +140,8 @@ struct Limits {
     lost_after: Deadline,
 }
 
-/// How long a job may be processing; for its whole week, if `None`. A type of its own: an optional flag is another thing.
+/// How long a job may be processing; for its whole week, if `None`. A type of its own: an optional
+/// flag is another thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Deadline(Option<TimeDelta>);
 

@@ -24,8 +24,8 @@ pub(crate) use serve::serve;
 /// The name among the steps of a look.
 const LOOK: &str = "look";
 
-/// How often the bytes of a queue are counted again while its number of entries stays the same: to count them, every line
-/// is looked at.
+/// How often the bytes of a queue are counted again while its number of entries stays the same: to
+/// count them, every line is looked at.
 const COUNT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// One label: its name and its value.

@@ -29,8 +29,8 @@ struct Known {
 }
 
 impl Known {
-    /// Whether its program has not had its turn, as the queue says that was read just now or before, and nothing else
-    /// has ever shown. Then it has written no response; and many may wait.
+    /// Whether its program has not had its turn, as the queue says that was read just now or
+    /// before, and nothing else has ever shown. Then it has written no response; and many may wait.
     fn waits(&self, queue: Option<&SeenStatus>) -> bool {
         let entry = match queue {
             None => self.entry,
@@ -64,7 +64,8 @@ impl Agent {
         // First the inbox: a job that is taken in between is then in one of the two answers, or in both.
         let inbox = self.store.inbox(now).await?;
 
-        // The cloud may have been away for so long that another agent has the lab: then nothing is taken from here on.
+        // The cloud may have been away for so long that another agent has the lab: then nothing is
+        // taken from here on.
         if let Some(lease) = &self.lease {
             lease.renew_if_stale(&self.store, self.view.workload()).await?;
         }
@@ -170,8 +171,8 @@ impl Agent {
             let is_locked = directory.is_locked_by(&held);
             let lock = if is_locked { None } else { Some(directory.lock_for_agent()?) };
 
-            // Before status.json: what is displaced after this look may say more than what is read now, and that would look
-            // like news where it is only newer.
+            // Before status.json: what is displaced after this look may say more than what is read
+            // now, and that would look like news where it is only newer.
             let displaced = directory.displaced()?;
             let status = directory.look_at_status(&mut status_watch)?;
 
@@ -231,8 +232,8 @@ impl Agent {
         }
     }
 
-    /// Takes in what a displaced queue says; nothing where it is broken: it is being written just now, or never was
-    /// whole.
+    /// Takes in what a displaced queue says; nothing where it is broken: it is being written just
+    /// now, or never was whole.
     async fn read_displaced(&mut self, number: u64, fingerprint: Fingerprint) -> Result<(), AgentError> {
         let directory = self.directory.clone();
         let seen = blocking(move || directory.read_displaced(number)).await?;

@@ -22,8 +22,8 @@ const EVENT_PAUSE: Duration = Duration::from_millis(10);
 /// How long a round and its uploads may go on after a stop was asked for. Dropping them then loses nothing.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// How long a job may be processing where nothing else is said. Programs take minutes (source: the specification); what
-/// runs for hours has been killed, hangs, or belongs to a lab that says so.
+/// How long a job may be processing where nothing else is said. Programs take minutes (source: the
+/// specification); what runs for hours has been killed, hangs, or belongs to a lab that says so.
 pub const LOST_AFTER: TimeDelta = TimeDelta::hours(6);
 
 /// The agent's settings.
@@ -37,7 +37,8 @@ pub struct Config {
     pub utc_offset: FixedOffset,
     /// Where the metrics are served, if anywhere.
     pub metrics: Option<SocketAddr>,
-    /// How long a job may be processing before it is given up as lost, as [`LOST_AFTER`]; for its whole week, if `None`.
+    /// How long a job may be processing before it is given up as lost, as [`LOST_AFTER`]; for its
+    /// whole week, if `None`.
     pub lost_after: Option<TimeDelta>,
 }
 
@@ -49,8 +50,9 @@ impl Config {
     }
 }
 
-/// Runs until `stop` is cancelled. Whatever fails is logged and tried again; only a directory that cannot be opened
-/// at the start, another agent on it or in the lab's row, and metrics that cannot be served are errors.
+/// Runs until `stop` is cancelled. Whatever fails is logged and tried again; only a directory that
+/// cannot be opened at the start, another agent on it or in the lab's row, and metrics that cannot
+/// be served are errors.
 pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> Result<(), AgentError> {
     let directory = SharedDir::open(&config.shared)?;
     let settings = config.settings(&directory);

@@ -8,8 +8,8 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// The date of the cloud's last answer. Every answer has one, also one that refuses. Cheap to clone; the clones share what
-/// they have heard.
+/// The date of the cloud's last answer. Every answer has one, also one that refuses. Cheap to
+/// clone; the clones share what they have heard.
 ///
 /// Both clients of a store have it among their interceptors, so that no call has to be made for it.
 #[derive(Clone, Debug, Default)]
@@ -19,15 +19,17 @@ pub(crate) struct CloudDate(Arc<Mutex<Option<Heard>>>);
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     date: DateTime<Utc>,
-    // Monotonic: the clock that people and time servers set is the very one that this date is held against.
+    // Monotonic: the clock that people and time servers set is the very one that this date is held
+    // against.
     at: Instant,
 }
 
 impl CloudDate {
     /// What time it is in the cloud now; `None` before its first answer.
     ///
-    /// It is never ahead of the cloud by more than what the two clocks differ by in their pace; it is behind by up to a second,
-    /// by the time that the answer took, and by how long this computer has been suspended since.
+    /// It is never ahead of the cloud by more than what the two clocks differ by in their pace; it
+    /// is behind by up to a second, by the time that the answer took, and by how long this computer
+    /// has been suspended since.
     pub(crate) fn now(&self) -> Option<DateTime<Utc>> {
         let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Heard { date, at } = heard?;

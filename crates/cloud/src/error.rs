@@ -10,15 +10,16 @@ use crate::RefusalKind;
 /// Why the cloud could not do what was asked. None of these is the caller's fault, and none may be shown to callers.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A store is away, throttled, or refuses this identity. Try again later; if it stays, the kind says what to look at.
+    /// A store is away, throttled, or refuses this identity. Try again later; if it stays, the kind
+    /// says what to look at.
     #[error("could not {action}: {}", Told { kind: *kind, cause: cause.as_ref() })]
     Unavailable {
         /// What was tried.
         action: &'static str,
         /// Whose fault it is.
         kind: RefusalKind,
-        /// The SDK's error, whole. It is no `source`, since the message has its words and those of all inner errors: what
-        /// prints a chain of errors would say them twice.
+        /// The SDK's error, whole. It is no `source`, since the message has its words and those of
+        /// all inner errors: what prints a chain of errors would say them twice.
         cause: Arc<dyn Error + Send + Sync>,
     },
     /// Something other than bcrlapi wrote the row or the object. Look at it by hand.
@@ -65,7 +66,8 @@ impl StoreError {
         Self::Unavailable { action, kind, cause: Arc::from(cause.into()) }
     }
 
-    /// Whose fault it is that a store could not do it; `None` where the store did, and what it has is damaged.
+    /// Whose fault it is that a store could not do it; `None` where the store did, and what it has
+    /// is damaged.
     pub fn kind(&self) -> Option<RefusalKind> {
         match self {
             Self::Unavailable { kind, .. } => Some(*kind),

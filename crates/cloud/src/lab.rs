@@ -30,9 +30,11 @@ pub struct Heartbeat {
     pub processing: u64,
     /// Since when the one that waits longest does; `None` where none waits, or the agent is too old to say.
     pub waiting_since: Option<DateTime<Utc>>,
-    /// Since when the one that runs longest does; `None` where none runs, or the agent is too old to say.
+    /// Since when the one that runs longest does; `None` where none runs, or the agent is too old
+    /// to say.
     pub processing_since: Option<DateTime<Utc>>,
-    /// The agent that serves the lab, and that no other may serve it beside; `None` where the agent is too old to say.
+    /// The agent that serves the lab, and that no other may serve it beside; `None` where the agent
+    /// is too old to say.
     pub holder: Option<Holder>,
 }
 
@@ -58,8 +60,9 @@ pub struct Holder {
     pub started: DateTime<Utc>,
 }
 
-/// Where an agent serves a lab: one directory, as one host sees it. The lock on the directory lets one agent into a
-/// place at a time; whether it reaches the agent in another place, nobody can know.
+/// Where an agent serves a lab: one directory, as one host sees it. The lock on the directory lets
+/// one agent into a place at a time; whether it reaches the agent in another place, nobody can
+/// know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The host's name.
@@ -84,8 +87,8 @@ pub enum Beat {
 }
 
 impl Heartbeat {
-    /// For how long an agent may be silent before another gets its lab: two heartbeats of a minute may be lost, and the
-    /// third has half a minute for its way.
+    /// For how long an agent may be silent before another gets its lab: two heartbeats of a minute
+    /// may be lost, and the third has half a minute for its way.
     pub const SILENCE: TimeDelta = TimeDelta::seconds(150);
 
     const ROW_KEY: &str = "lab";
@@ -137,10 +140,11 @@ impl Holder {
         format!("{AGENT_ID} = :agent")
     }
 
-    /// The condition that the lab is free for this agent, as of a date between `:oldest` and `:newest`.
+    /// The condition that the lab is free for this agent, as of a date between `:oldest` and
+    /// `:newest`.
     ///
-    /// A date after `:newest` was not the cloud's, and so is no sign of life. In the same place the lock has shown already
-    /// that the other agent is gone.
+    /// A date after `:newest` was not the cloud's, and so is no sign of life. In the same place the
+    /// lock has shown already that the other agent is gone.
     pub(crate) fn is_free() -> String {
         format!(
             "attribute_not_exists({AGENT_ID}) OR {} OR attribute_exists({RELEASED}) \
@@ -188,7 +192,8 @@ impl Holder {
 }
 
 impl Beat {
-    /// What the row says that has kept a heartbeat from being written; `None` where it has no form that is known.
+    /// What the row says that has kept a heartbeat from being written; `None` where it has no form
+    /// that is known.
     pub(crate) fn refused_by(item: &Item) -> Option<Self> {
         Some(Self::HeldByAnother { holder: Holder::from_item(item)?, last_sync: date(item, LAST_SYNC)? })
     }

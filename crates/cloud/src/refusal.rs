@@ -1,4 +1,5 @@
-//! Why a call of AWS did not succeed, so that a person can be told whose fault it is and what to do.
+//! Why a call of AWS did not succeed, so that a person can be told whose fault it is and what to
+//! do.
 
 use std::error::Error;
 
@@ -63,7 +64,8 @@ impl RefusalKind {
         Self::Other,
     ];
 
-    /// The reason in plain words, and what to do about it; `None` where only the error itself can say.
+    /// The reason in plain words, and what to do about it; `None` where only the error itself can
+    /// say.
     pub fn explained(self) -> Option<(&'static str, &'static str)> {
         Some(match self {
             Self::Unreachable => ("AWS does not answer", "open outbound HTTPS to it, or set HTTPS_PROXY"),
@@ -92,7 +94,8 @@ impl RefusalKind {
             }
             // An answer that is none of AWS's: cut off, or a proxy's.
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unreachable,
-            // Before anything is sent, keys and endpoint are looked for; the SDK calls that a dispatch, too.
+            // Before anything is sent, keys and endpoint are looked for; the SDK calls that a
+            // dispatch, too.
             _ if has_cause::<CredentialsError>(error) => Self::Credentials,
             _ if chain(error).contains("Missing Region") => Self::Region,
             SdkError::DispatchFailure(_) => Self::Unreachable,
@@ -100,8 +103,8 @@ impl RefusalKind {
         }
     }
 
-    /// By the error's code, its message and the status of HTTP. Sources: the common errors of DynamoDB, S3's list of error
-    /// codes.
+    /// By the error's code, its message and the status of HTTP. Sources: the common errors of
+    /// DynamoDB, S3's list of error codes.
     pub(crate) fn of(code: Option<&str>, message: &str, status: u16) -> Self {
         match code {
             Some("RequestTimeTooSkewed" | "RequestExpired") => Self::Clock,

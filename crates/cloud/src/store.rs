@@ -91,8 +91,8 @@ impl JobStore {
         }
     }
 
-    /// What time it is in the cloud: the date of its last answer, refusals too, and the time that has gone by since, which
-    /// nobody can set. `None` before its first answer. Nothing is sent.
+    /// What time it is in the cloud: the date of its last answer, refusals too, and the time that
+    /// has gone by since, which nobody can set. `None` before its first answer. Nothing is sent.
     pub fn date(&self) -> Option<DateTime<Utc>> {
         self.date.now()
     }

@@ -8,8 +8,8 @@ use crate::status::{look_at_queue, read_queue};
 use crate::{Digest, DirectoryError, Fingerprint, SeenStatus, SharedDir};
 
 impl SharedDir {
-    /// Every displaced queue that lingers, by its number. Also one that is just being made ready, or never got its
-    /// place: [`SharedDir::read_displaced`] tells.
+    /// Every displaced queue that lingers, by its number. Also one that is just being made ready,
+    /// or never got its place: [`SharedDir::read_displaced`] tells.
     pub fn displaced(&self) -> Result<Vec<(u64, Fingerprint)>, DirectoryError> {
         let folder = self.root()?.open(layout::DISPLACED_DIR)?;
         let mut found = Vec::new();
@@ -22,8 +22,8 @@ impl SharedDir {
         Ok(found)
     }
 
-    /// Reads a displaced queue. There is none in it where it says nothing new: it was never public, or status.json has
-    /// held just this when this process read or published it.
+    /// Reads a displaced queue. There is none in it where it says nothing new: it was never public,
+    /// or status.json has held just this when this process read or published it.
     pub fn read_displaced(&self, number: u64) -> Result<SeenStatus, DirectoryError> {
         let folder = self.root()?.open(layout::DISPLACED_DIR)?;
         let Some(name) = name_of_displaced(&folder, number)? else {
@@ -53,8 +53,8 @@ impl SharedDir {
     }
 }
 
-/// Whether a file of this name is a queue that was staged and never got its place: an exchange would have left another
-/// content there.
+/// Whether a file of this name is a queue that was staged and never got its place: an exchange
+/// would have left another content there.
 pub(crate) fn was_never_public(name: &str, digest: Digest) -> bool {
     let digest_start = layout::displaced_number(name_of(name)).and_then(|(_, digest_start)| digest_start);
     digest_start == Some(&digest.short())

@@ -13,8 +13,8 @@ use crate::folder::{Folder, facts_of};
 
 /// Reading and writing, and nothing to execute.
 const MODE_OF_FILES: u32 = 0o666;
-/// What everybody may do, and that new files get the group of their folder. Not the sticky bit: in a folder that has
-/// it, nobody can replace another user's status.json.
+/// What everybody may do, and that new files get the group of their folder. Not the sticky bit: in
+/// a folder that has it, nobody can replace another user's status.json.
 const MODE_OF_FOLDERS: u32 = 0o2777;
 
 /// Whose a new file or folder is to be, and who may do what with it.
@@ -51,8 +51,8 @@ impl Like {
         self.mode
     }
 
-    /// Gives the file all this, as far as that is allowed: on SMB, WSL and some FUSE, mode and owner cannot be changed,
-    /// and only root may give a file away.
+    /// Gives the file all this, as far as that is allowed: on SMB, WSL and some FUSE, mode and
+    /// owner cannot be changed, and only root may give a file away.
     pub(crate) fn give_to(self, file: impl AsFd) -> Result<(), Errno> {
         let facts = facts_of(&file)?;
         if facts.group != self.group {
@@ -69,8 +69,8 @@ impl Like {
     }
 }
 
-/// Makes sure that a file or the names in a folder are on the disk. Not every file system can (SMB, FUSE): that is no
-/// error, but a disk that is full, failing or read-only is.
+/// Makes sure that a file or the names in a folder are on the disk. Not every file system can (SMB,
+/// FUSE): that is no error, but a disk that is full, failing or read-only is.
 pub(crate) fn sync(file: impl AsFd) -> Result<(), Errno> {
     match retry_on_intr(|| fsync(&file)) {
         Err(error) if cannot_be_done(error) => Ok(()),
@@ -84,7 +84,8 @@ pub(crate) fn cannot_be_done(error: Errno) -> bool {
     unknown.contains(&error)
 }
 
-/// Lets `write` fill a new file and makes sure that it is on the disk. Removes a leftover of a crash that stands there.
+/// Lets `write` fill a new file and makes sure that it is on the disk. Removes a leftover of a
+/// crash that stands there.
 pub(crate) fn stage(
     folder: &Folder,
     name: &str,
@@ -92,8 +93,8 @@ pub(crate) fn stage(
 ) -> Result<File, DirectoryError> {
     let like = Like::file_in(&folder.facts()?);
     let file = match folder.create_new(name, like.mode()) {
-        // Removed only where it is there: a try to remove costs as much as a file made, and waits for all who work in
-        // the folder.
+        // Removed only where it is there: a try to remove costs as much as a file made, and waits
+        // for all who work in the folder.
         Err(Errno::EXIST) => {
             folder.remove(name)?;
             folder.create_new(name, like.mode())
@@ -104,8 +105,8 @@ pub(crate) fn stage(
     fill(folder, name, file, like, write)
 }
 
-/// Lets `write` fill the file that was just made and makes sure that it is on the disk. Where that fails, the file is
-/// removed: what was begun would only fill a full disk further.
+/// Lets `write` fill the file that was just made and makes sure that it is on the disk. Where that
+/// fails, the file is removed: what was begun would only fill a full disk further.
 pub(crate) fn fill(
     folder: &Folder,
     name: &str,
@@ -128,8 +129,9 @@ pub(crate) fn put_in_place(folder: &Folder, file: &File, staged: &str, name: &st
     rename(folder, file, staged, folder, name)
 }
 
-/// Gives the file another name in another folder. The answer of a server may be lost, and the call then be repeated to
-/// one that has done it already: so an error is looked up before it is believed.
+/// Gives the file another name in another folder. The answer of a server may be lost, and the call
+/// then be repeated to one that has done it already: so an error is looked up before it is
+/// believed.
 pub(crate) fn rename(
     folder: &Folder,
     file: &File,

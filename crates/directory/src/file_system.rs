@@ -56,7 +56,8 @@ const OF_NETWORKS: [&str; 20] = [
 pub struct FileSystem {
     /// Its type, as mount(8) says it: `ext4`, `nfs4`, `fuse.sshfs`.
     pub name: String,
-    /// Whether a lock may not reach all who have the files, and names and times may come from a cache.
+    /// Whether a lock may not reach all who have the files, and names and times may come from a
+    /// cache.
     pub is_network_or_fuse: bool,
 }
 
@@ -70,7 +71,8 @@ impl FileSystem {
     }
 
     fn named(name: String) -> Self {
-        // fuseblk is a disk of one computer under a FUSE program (ntfs-3g): there is no other mount of it.
+        // fuseblk is a disk of one computer under a FUSE program (ntfs-3g): there is no other mount
+        // of it.
         let is_fuse = name.starts_with("fuse") && name != "fuseblk";
         let is_network_or_fuse = is_fuse || OF_NETWORKS.contains(&name.as_str());
         Self { name, is_network_or_fuse }

@@ -3,9 +3,10 @@ use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{Statx, makedev};
 
-/// Tells one content of a file from another without reading it: which file it is, how long, when it was last written,
-/// and when anything about it last changed. Two writes within one tick of the file system's clock look alike: what must
-/// not be missed is told apart by its [`Digest`](crate::Digest).
+/// Tells one content of a file from another without reading it: which file it is, how long, when it
+/// was last written, and when anything about it last changed. Two writes within one tick of the
+/// file system's clock look alike: what must not be missed is told apart by its
+/// [`Digest`](crate::Digest).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
     device: u64,
@@ -48,7 +49,8 @@ impl Fingerprint {
         (self.device, self.inode) == (other.device, other.inode)
     }
 
-    /// Seconds and nanoseconds since 1970 by the file system's clock, when anything about the file last changed.
+    /// Seconds and nanoseconds since 1970 by the file system's clock, when anything about the file
+    /// last changed.
     pub(crate) fn changed(&self) -> (i64, i64) {
         self.changed
     }

@@ -1,4 +1,5 @@
-//! Folders that are held open: who swaps one for a link while it is worked in leads nobody elsewhere.
+//! Folders that are held open: who swaps one for a link while it is worked in leads nobody
+//! elsewhere.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -60,7 +61,8 @@ impl Folder {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         match retry_on_intr(|| openat2(&self.descriptor, name, flags, Mode::empty(), beneath)) {
-            // Before Linux 5.6 there is no openat2, and containers with an older list of calls refuse it.
+            // Before Linux 5.6 there is no openat2, and containers with an older list of calls
+            // refuse it.
             Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => self.descriptor_by_steps(name, flags),
             opened => opened,
         }
@@ -90,7 +92,8 @@ impl Folder {
         facts_of(&self.descriptor).map_err(DirectoryError::at(&self.path))
     }
 
-    /// What the system says of a name; `None` if there is nothing. Of a link, it is what it says of the link.
+    /// What the system says of a name; `None` if there is nothing. Of a link, it is what it says of
+    /// the link.
     pub(crate) fn facts_of(&self, name: &str) -> Result<Option<Facts>, DirectoryError> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
         let mut facts =
@@ -106,7 +109,8 @@ impl Folder {
         }
     }
 
-    /// Opens a regular file; `None` if there is nothing. A link is not followed, a FIFO not waited for.
+    /// Opens a regular file; `None` if there is nothing. A link is not followed, a FIFO not waited
+    /// for.
     pub(crate) fn open_file(&self, name: &str, access: OFlags) -> Result<Option<Opened>, DirectoryError> {
         let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let descriptor = match retry_on_intr(|| openat(&self.descriptor, name, flags, Mode::empty())) {
@@ -126,8 +130,8 @@ impl Folder {
         Ok(Some(Opened { file: descriptor.into(), facts }))
     }
 
-    /// Opens a regular file for reading whose absence is believed only where the folder does not list it either: a
-    /// client of NFS or FUSE remembers for some time that there was no such file.
+    /// Opens a regular file for reading whose absence is believed only where the folder does not
+    /// list it either: a client of NFS or FUSE remembers for some time that there was no such file.
     pub(crate) fn open_listed(&self, name: &str) -> Result<Option<Opened>, DirectoryError> {
         const TRIES: u32 = 3;
         for _ in 0..TRIES {
@@ -228,7 +232,8 @@ impl Folder {
         renameat_with(&self.descriptor, name, &to.descriptor, new_name, RenameFlags::NOREPLACE)
     }
 
-    /// Makes sure that the names in the folder are on the disk, as far as the file system knows how to.
+    /// Makes sure that the names in the folder are on the disk, as far as the file system knows how
+    /// to.
     pub(crate) fn sync(&self) -> Result<(), DirectoryError> {
         crate::durable::sync(&self.descriptor).map_err(DirectoryError::at(&self.path))
     }
@@ -240,13 +245,14 @@ impl AsFd for Folder {
     }
 }
 
-/// Whether a file system renames, but cannot exchange two files or keep a name from being written over: NFS, some FUSE,
-/// and folders that lie on different disks (mergerfs).
+/// Whether a file system renames, but cannot exchange two files or keep a name from being written
+/// over: NFS, some FUSE, and folders that lie on different disks (mergerfs).
 pub(crate) fn can_only_rename(error: Errno) -> bool {
     matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV)
 }
 
-/// What the system says of an open file, asked of the server: NFS and FUSE answer from a cache otherwise.
+/// What the system says of an open file, asked of the server: NFS and FUSE answer from a cache
+/// otherwise.
 pub(crate) fn facts_of(file: impl AsFd) -> Result<Facts, Errno> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
     match statx(&file, "", flags, StatxFlags::BASIC_STATS) {
@@ -261,7 +267,8 @@ pub(crate) fn facts_of(file: impl AsFd) -> Result<Facts, Errno> {
     }
 }
 
-/// Makes sure that a file that somebody else has written, and its name, are on the disk; nothing where it is not there.
+/// Makes sure that a file that somebody else has written, and its name, are on the disk; nothing
+/// where it is not there.
 pub(crate) fn sync_file(folder: &Folder, name: &str) -> Result<(), DirectoryError> {
     let Some(opened) = folder.open_file(name, OFlags::RDONLY)? else { return Ok(()) };
     crate::durable::sync(&opened.file).map_err(|error| folder.error(name, error))?;

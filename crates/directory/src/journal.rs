@@ -29,8 +29,8 @@ impl SharedDir {
         Ok(content)
     }
 
-    /// Appends lines to the journal: they are on the disk when this returns. A half line that a full disk or a crash has
-    /// left before is ended first, so that it spoils nothing but itself.
+    /// Appends lines to the journal: they are on the disk when this returns. A half line that a
+    /// full disk or a crash has left before is ended first, so that it spoils nothing but itself.
     pub fn append_journal(&self, lines: &[u8]) -> Result<(), DirectoryError> {
         let folder = self.root()?.open(layout::REQUEST_DIR)?;
         let name = name_of(layout::JOURNAL);

@@ -1,10 +1,11 @@
 //! The shared directory on disk: what the agent and the worker may do to it, and nothing else.
 //!
-//! Guarantees: a file of ours appears whole or not at all, and survives a power cut once a call has returned;
-//! no symbolic link is followed, whoever swaps a folder for one meanwhile, and nothing but a regular file is read;
-//! status.json is replaced only while the lock is held, only if it still holds what was read, and so that what it held
-//! until then is not lost. What a file system cannot do (modes, owners, fsync of a folder, exchange) is done without
-//! where it can be, and what it refuses after status.json has been replaced is told beside the success.
+//! Guarantees: a file of ours appears whole or not at all, and survives a power cut once a call has
+//! returned; no symbolic link is followed, whoever swaps a folder for one meanwhile, and nothing
+//! but a regular file is read; status.json is replaced only while the lock is held, only if it
+//! still holds what was read, and so that what it held until then is not lost. What a file system
+//! cannot do (modes, owners, fsync of a folder, exchange) is done without where it can be, and what
+//! it refuses after status.json has been replaced is told beside the success.
 
 mod digest;
 mod displaced;

@@ -69,8 +69,8 @@ fn try_lock(file: &File, folder: &Folder, name: &str) -> Result<bool, DirectoryE
     }
 }
 
-/// Opens a file to be locked, and makes it where it is missing. For writing, since NFS locks nothing else; where that is
-/// not allowed, for reading: another user's file can be locked too.
+/// Opens a file to be locked, and makes it where it is missing. For writing, since NFS locks
+/// nothing else; where that is not allowed, for reading: another user's file can be locked too.
 fn open(folder: &Folder, name: &str) -> Result<File, DirectoryError> {
     for _ in 0..OPEN_TRIES {
         if let Some(file) = open_existing(folder, name)? {

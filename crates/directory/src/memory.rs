@@ -1,4 +1,5 @@
-//! What this process remembers of the queues that it has seen, so that the displaced ones need not be looked at twice.
+//! What this process remembers of the queues that it has seen, so that the displaced ones need not
+//! be looked at twice.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,9 +8,11 @@ use std::time::{Duration, Instant};
 use crate::sweep::LINGER;
 use crate::{Digest, Fingerprint};
 
-/// More than a busy lab publishes while displaced queues linger. What was forgotten is read once more.
+/// More than a busy lab publishes while displaced queues linger. What was forgotten is read once
+/// more.
 const DIGESTS_MAX: usize = 4096;
-/// The longest time between two sweeps of a process that publishes all the time, and the most that it displaces between.
+/// The longest time between two sweeps of a process that publishes all the time, and the most that
+/// it displaces between.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 const SWEEP_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -24,7 +27,8 @@ struct Remembered {
     order: VecDeque<Digest>,
     /// When this process has displaced which queue.
     displaced: BTreeMap<u64, Instant>,
-    /// The displaced queues with news, as they were when they were read: they are left for the agent.
+    /// The displaced queues with news, as they were when they were read: they are left for the
+    /// agent.
     with_news: BTreeMap<u64, Fingerprint>,
     swept_at: Option<Instant>,
     displaced_bytes: u64,
@@ -59,8 +63,8 @@ impl Memory {
         remembered.displaced_bytes = remembered.displaced_bytes.saturating_add(size_bytes);
     }
 
-    /// Whether this process has displaced the queue too short a time ago: the file systems whose times have not changed
-    /// by the exchange (FAT) do not tell.
+    /// Whether this process has displaced the queue too short a time ago: the file systems whose
+    /// times have not changed by the exchange (FAT) do not tell.
     pub(crate) fn has_just_displaced(&self, number: u64) -> bool {
         self.get().displaced.get(&number).is_some_and(|since| since.elapsed() < LINGER)
     }

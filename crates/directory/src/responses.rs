@@ -15,10 +15,12 @@ use crate::shared::name_of;
 use crate::{DirectoryError, SharedDir};
 
 impl SharedDir {
-    /// When the response files of these jobs were last written, by the clock of the file system; of those that are there.
+    /// When the response files of these jobs were last written, by the clock of the file system; of
+    /// those that are there.
     ///
-    /// Where clients remember what was missing, only a listing of the folder tells what is there by now. One that is
-    /// listed and cannot be seen yet counts as written in 1970: it is there, and will be seen to change.
+    /// Where clients remember what was missing, only a listing of the folder tells what is there by
+    /// now. One that is listed and cannot be seen yet counts as written in 1970: it is there, and
+    /// will be seen to change.
     pub fn response_dates(&self, jobs: &BTreeSet<JobId>) -> Result<BTreeMap<JobId, SystemTime>, DirectoryError> {
         if jobs.is_empty() {
             return Ok(BTreeMap::new());
@@ -48,8 +50,9 @@ impl SharedDir {
         Ok(dates)
     }
 
-    /// Makes sure that the job's response is on the disk: a script does not, and a job that the cloud knows as done has
-    /// to have its response here after a power cut too. Nothing where there is no file.
+    /// Makes sure that the job's response is on the disk: a script does not, and a job that the
+    /// cloud knows as done has to have its response here after a power cut too. Nothing where there
+    /// is no file.
     pub fn sync_response(&self, id: JobId) -> Result<(), DirectoryError> {
         let response = self.root()?.open(layout::RESPONSE_DIR)?;
         sync_file(&response, name_of(&layout::response(id)))
@@ -60,8 +63,8 @@ impl SharedDir {
         self.path(&layout::running(id))
     }
 
-    /// The response that a program has written, before it is put in its place: from where it was told to write, or
-    /// from where it knew that it should. `None` where neither folder lists one.
+    /// The response that a program has written, before it is put in its place: from where it was
+    /// told to write, or from where it knew that it should. `None` where neither folder lists one.
     pub fn open_running_or_response(&self, id: JobId) -> Result<Option<File>, DirectoryError> {
         let place = Place::open(&self.root()?, id)?;
         let opened = match place.open_running()? {
@@ -71,8 +74,8 @@ impl SharedDir {
         Ok(opened.map(|opened| opened.file))
     }
 
-    /// Gives what the job's program has written the name of its response, durably and in one step. A program that has
-    /// written there by itself needs no more than that this is made durable.
+    /// Gives what the job's program has written the name of its response, durably and in one step.
+    /// A program that has written there by itself needs no more than that this is made durable.
     pub fn place_response(&self, id: JobId) -> Result<(), DirectoryError> {
         let place = Place::open(&self.root()?, id)?;
         if let Some(opened) = place.open_running()? {
@@ -116,8 +119,8 @@ impl Place {
         self.response.sync()
     }
 
-    /// Makes sure that the response is on the disk, and that others may read it: the agent may be another user, and the
-    /// program's umask its own.
+    /// Makes sure that the response is on the disk, and that others may read it: the agent may be
+    /// another user, and the program's umask its own.
     fn make_whole(&self, folder: &Folder, opened: &Opened) -> Result<(), DirectoryError> {
         let like = Like::file_in(&self.response.facts()?);
         like.give_to(&opened.file).map_err(|error| folder.error(&self.name, error))?;

@@ -18,8 +18,9 @@ use crate::{DirectoryError, FileSystem, Lock, durable};
 
 /// The shared directory: one place on disk, with the verbs of the protocol.
 ///
-/// Its path is opened anew for each operation, as another file system may be mounted there meanwhile; within an
-/// operation everything is done beneath the folders that were opened at its beginning.
+/// Its path is opened anew for each operation, as another file system may be mounted there
+/// meanwhile; within an operation everything is done beneath the folders that were opened at its
+/// beginning.
 #[derive(Clone, Debug)]
 pub struct SharedDir {
     root: PathBuf,
@@ -67,8 +68,8 @@ impl SharedDir {
         FileSystem::of(&self.root()?)
     }
 
-    /// Whether the files may come from another computer or through another process, and names and times from a cache.
-    /// Where nobody can say, they do.
+    /// Whether the files may come from another computer or through another process, and names and
+    /// times from a cache. Where nobody can say, they do.
     pub fn is_remote(&self) -> bool {
         self.file_system().map_or(true, |system| system.is_network_or_fuse)
     }
@@ -106,8 +107,8 @@ impl SharedDir {
         Ok(files.iter().filter_map(|name| layout::job_named(name)).collect())
     }
 
-    /// The jobs of these whose request files are there, as this computer remembers: where files come from elsewhere,
-    /// [`SharedDir::requests`] knows.
+    /// The jobs of these whose request files are there, as this computer remembers: where files
+    /// come from elsewhere, [`SharedDir::requests`] knows.
     pub fn requests_of(&self, jobs: impl Iterator<Item = JobId>) -> Result<BTreeSet<JobId>, DirectoryError> {
         let folder = self.root()?.open(layout::REQUEST_DIR)?;
         let mut there = BTreeSet::new();
@@ -179,7 +180,8 @@ pub(crate) fn now_ns() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or_default()
 }
 
-/// Makes a folder of the layout, for those who may work in the folder that it is in; says whether there was none.
+/// Makes a folder of the layout, for those who may work in the folder that it is in; says whether
+/// there was none.
 fn make_folder(root: &Folder, name: &str) -> Result<bool, DirectoryError> {
     // Looked for first: making one locks the folder that it is in, also where it is there already.
     let there = root.open_if_there(name)?;
@@ -189,8 +191,8 @@ fn make_folder(root: &Folder, name: &str) -> Result<bool, DirectoryError> {
         None => root.open(name)?,
     };
 
-    // A hidden folder is ours alone. One that is narrower than its parent was made under another umask, and keeps
-    // others from replacing status.json.
+    // A hidden folder is ours alone. One that is narrower than its parent was made under another
+    // umask, and keeps others from replacing status.json.
     if is_new || name_of(name).starts_with('.') {
         let parent = match name.rsplit_once('/') {
             Some((parent, _)) => root.open(parent)?.facts()?,
@@ -212,8 +214,9 @@ fn widen(folder: &Folder, parent: &Facts, is_new: bool) -> Result<(), DirectoryE
     Ok(())
 }
 
-/// Version 0.1.0 made queues ready beside status.json: what a crash of it has left there may be a queue that it had
-/// displaced, with news in it. One that runs still, and holds the lock, is left alone.
+/// Version 0.1.0 made queues ready beside status.json: what a crash of it has left there may be a
+/// queue that it had displaced, with news in it. One that runs still, and holds the lock, is left
+/// alone.
 fn adopt_what_an_older_version_staged(root: &Folder) -> Result<(), DirectoryError> {
     let request = root.open(layout::REQUEST_DIR)?;
     let staged = name_of(layout::STATUS_STAGED);

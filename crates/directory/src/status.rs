@@ -39,8 +39,9 @@ pub enum Published {
     InPlace {
         /// What is there now.
         digest: Digest,
-        /// Whether what was there before lingers among the displaced. Where the file system cannot exchange files, a
-        /// script without a lock that wrote in the moment of the rename has lost what it wrote.
+        /// Whether what was there before lingers among the displaced. Where the file system cannot
+        /// exchange files, a script without a lock that wrote in the moment of the rename has lost
+        /// what it wrote.
         exchanged: bool,
         /// What has failed afterwards, for the log: the queue is in place all the same.
         trouble: Option<DirectoryError>,
@@ -119,7 +120,8 @@ fn look_at_opened(folder: &Folder, name: &str, opened: Opened) -> Result<There, 
     Ok(There { facts, digest })
 }
 
-/// What is too large is told from others by its size: nobody reads it, and nothing is written over it.
+/// What is too large is told from others by its size: nobody reads it, and nothing is written over
+/// it.
 fn digest_by_size(size_bytes: u64) -> Digest {
     Digest::of(format!("{size_bytes} bytes are too many").as_bytes())
 }
@@ -141,8 +143,8 @@ struct Staged<'a> {
 }
 
 impl Staged<'_> {
-    /// Whether this is what the system says of the staged file, whatever its name is now. It is open: no other file can
-    /// have got its number.
+    /// Whether this is what the system says of the staged file, whatever its name is now. It is
+    /// open: no other file can have got its number.
     fn is_file_of(&self, facts: &Facts) -> bool {
         let ours = facts_of(&self.file).unwrap_or(self.facts);
         ours.fingerprint.is_same_file(&facts.fingerprint)
@@ -174,7 +176,8 @@ impl SharedDir {
         Ok(read.into_seen())
     }
 
-    /// Looks whether status.json holds something else than at the last look, and reads it then; `None` if it does not.
+    /// Looks whether status.json holds something else than at the last look, and reads it then;
+    /// `None` if it does not.
     pub fn look_at_status(&self, watch: &mut StatusWatch) -> Result<Option<SeenStatus>, DirectoryError> {
         let request = self.root()?.open(layout::REQUEST_DIR)?;
         let name = name_of(layout::STATUS);
@@ -193,16 +196,17 @@ impl SharedDir {
         Ok(is_news.then(|| read.into_seen()))
     }
 
-    /// Makes sure that what status.json holds is on the disk: scripts do not, and the cloud is told nothing that a power
-    /// cut could undo here. Nothing where there is no file.
+    /// Makes sure that what status.json holds is on the disk: scripts do not, and the cloud is told
+    /// nothing that a power cut could undo here. Nothing where there is no file.
     pub fn sync_status(&self) -> Result<(), DirectoryError> {
         let request = self.root()?.open(layout::REQUEST_DIR)?;
         sync_file(&request, name_of(layout::STATUS))
     }
 
-    /// Replaces status.json, durably and in one step, if it still holds what was read. Between this last look and the
-    /// replacement somebody may write who takes no lock, and may go on for as long as the old file is open: so the two
-    /// files change places, and the old one lingers among the displaced.
+    /// Replaces status.json, durably and in one step, if it still holds what was read. Between this
+    /// last look and the replacement somebody may write who takes no lock, and may go on for as
+    /// long as the old file is open: so the two files change places, and the old one lingers among
+    /// the displaced.
     ///
     /// An error says that nothing has changed, or that nobody can know.
     pub fn publish_status(
@@ -262,8 +266,9 @@ impl SharedDir {
         Ok(Published::InPlace { digest: staged.digest, exchanged, trouble })
     }
 
-    /// Puts a status.json that cannot be read aside under another name, if it still holds what was read and still cannot
-    /// be read; says whether it did. One that is only too large stays: it may be a good one.
+    /// Puts a status.json that cannot be read aside under another name, if it still holds what was
+    /// read and still cannot be read; says whether it did. One that is only too large stays: it may
+    /// be a good one.
     pub fn quarantine_status(&self, _lock: &Lock, read: Option<Digest>, name: &str) -> Result<bool, DirectoryError> {
         let request = self.root()?.open(layout::REQUEST_DIR)?;
         let status = name_of(layout::STATUS);
@@ -329,8 +334,9 @@ fn log(trouble: Option<DirectoryError>) {
 }
 
 impl QueuePlace {
-    /// Makes a new queue ready where the one that it displaces is to linger. Its name tells with what its digest begins:
-    /// so whoever finds a file there knows whether that is a queue that was displaced, or one that never got its place.
+    /// Makes a new queue ready where the one that it displaces is to linger. Its name tells with
+    /// what its digest begins: so whoever finds a file there knows whether that is a queue that was
+    /// displaced, or one that never got its place.
     fn stage<'a>(&self, queue: &'a Queue, there: Option<There>) -> Result<Staged<'a>, DirectoryError> {
         let digest = Digest::of_queue(queue);
         let mut like = Like::file_in(&self.request.facts()?);
@@ -373,7 +379,8 @@ impl QueuePlace {
 
         match placed {
             Ok(placed) => Ok(placed),
-            // The answer of a server may be lost, and the call then be repeated to one that has done it already.
+            // The answer of a server may be lost, and the call then be repeated to one that has
+            // done it already.
             Err(_) if self.is_in_place(staged) => Ok(self.how_it_came_there(staged)),
             Err(Errno::NOENT | Errno::EXIST) => Ok(Placed::Overtaken),
             Err(error) => Err(self.request.error(status, error)),
@@ -431,8 +438,8 @@ impl QueuePlace {
         }
     }
 
-    /// Removes a staged queue that has not got its place. Where it cannot be told from one that was displaced, it stays:
-    /// its name says what it is.
+    /// Removes a staged queue that has not got its place. Where it cannot be told from one that was
+    /// displaced, it stays: its name says what it is.
     fn remove_staged(&self, staged: &Staged<'_>) {
         if let Ok(Some(facts)) = self.displaced.facts_of(&staged.name)
             && staged.is_file_of(&facts)

@@ -1,5 +1,5 @@
-//! Removing the displaced queues that say nothing new: while no agent runs, every claim and every end of a worker leaves
-//! one, and a large queue would soon fill the disk.
+//! Removing the displaced queues that say nothing new: while no agent runs, every claim and every
+//! end of a worker leaves one, and a large queue would soon fill the disk.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,9 +26,9 @@ struct Lingering {
 }
 
 impl SharedDir {
-    /// Removes displaced queues that linger for long enough, or are too many, and say nothing that `published` does not
-    /// say. One with news is left for the agent. `staged` is the file that was just written: it tells what time it is
-    /// for the file system.
+    /// Removes displaced queues that linger for long enough, or are too many, and say nothing that
+    /// `published` does not say. One with news is left for the agent. `staged` is the file that was
+    /// just written: it tells what time it is for the file system.
     pub(crate) fn sweep(
         &self,
         _lock: &Lock,

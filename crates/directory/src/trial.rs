@@ -1,5 +1,5 @@
-//! Whether a directory is fit to be shared, tried with the very calls of the protocol, and without touching anything of
-//! it.
+//! Whether a directory is fit to be shared, tried with the very calls of the protocol, and without
+//! touching anything of it.
 
 use std::fmt;
 use std::fs::File;
@@ -68,8 +68,9 @@ impl DirectoryTrial {
         self.directory.file_system()
     }
 
-    /// Writes a file into the directory and into each of its folders that is there, as requests and queues are written:
-    /// made ready, synced, renamed, the folder synced, appended to. Removes it again.
+    /// Writes a file into the directory and into each of its folders that is there, as requests and
+    /// queues are written: made ready, synced, renamed, the folder synced, appended to. Removes it
+    /// again.
     pub fn write(&self) -> Result<(), DirectoryError> {
         for folder in self.folders()? {
             let tried = write_in(&folder);
@@ -92,7 +93,8 @@ impl DirectoryTrial {
         Ok(unshared)
     }
 
-    /// Whether two files can change places there in one step, as a new queue and the one that it displaces do.
+    /// Whether two files can change places there in one step, as a new queue and the one that it
+    /// displaces do.
     pub fn can_exchange(&self) -> Result<bool, DirectoryError> {
         let (one, other) = self.queue_folders()?;
         let (one, other) = (&one, &other);
@@ -101,7 +103,8 @@ impl DirectoryTrial {
         removed.and(tried)
     }
 
-    /// Whether a lock keeps others out, as far as one computer can tell: it is tried from two sides.
+    /// Whether a lock keeps others out, as far as one computer can tell: it is tried from two
+    /// sides.
     pub fn lock(&self) -> Result<(), DirectoryError> {
         let (_, folder) = self.queue_folders()?;
         let tried = lock_twice(&folder);
@@ -136,7 +139,8 @@ impl DirectoryTrial {
         Ok(folders)
     }
 
-    /// Where queues are staged, and where status.json is; the directory itself, before an agent has made the folders.
+    /// Where queues are staged, and where status.json is; the directory itself, before an agent has
+    /// made the folders.
     fn queue_folders(&self) -> Result<(Folder, Folder), DirectoryError> {
         let root = self.directory.root()?;
         let folders = (root.open_if_there(layout::DISPLACED_DIR)?, root.open_if_there(layout::REQUEST_DIR)?);

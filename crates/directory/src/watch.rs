@@ -2,10 +2,11 @@ use std::time::{Duration, Instant};
 
 use crate::{Digest, Fingerprint};
 
-/// The longest tick of a file system's clock (FAT: 2 s), and a little more: two writes within one tick look alike.
+/// The longest tick of a file system's clock (FAT: 2 s), and a little more: two writes within one
+/// tick look alike.
 const TICK: Duration = Duration::from_millis(2_100);
-/// How long a look trusts what the system says of the file: some tools set a file's times back, some clients of network
-/// file systems answer from a cache whatever they are asked.
+/// How long a look trusts what the system says of the file: some tools set a file's times back,
+/// some clients of network file systems answer from a cache whatever they are asked.
 const TRUST: Duration = Duration::from_mins(1);
 
 /// Remembers what status.json held when it was last read, and says when it has to be read again.
@@ -31,8 +32,8 @@ impl StatusWatch {
         self.last.as_ref()?.digest
     }
 
-    /// Notes what has just been published by this process. The next look reads the file once, and gives nothing if it
-    /// holds just this.
+    /// Notes what has just been published by this process. The next look reads the file once, and
+    /// gives nothing if it holds just this.
     pub fn has_published(&mut self, digest: Digest) {
         let now = Instant::now();
         self.last = Some(LastLook { fingerprint: None, digest: Some(digest), read_at: now, changed_at: now });
@@ -47,7 +48,8 @@ impl StatusWatch {
         !(looks_alike && was_read_after_tick && is_trusted)
     }
 
-    /// Notes a look that has begun at `now`; says whether the file holds something else than before.
+    /// Notes a look that has begun at `now`; says whether the file holds something else than
+    /// before.
     pub(crate) fn see(&mut self, fingerprint: Fingerprint, digest: Digest, now: Instant) -> bool {
         let is_news = self.last.as_ref().is_none_or(|last| last.digest != Some(digest));
         let changed_at = match &self.last {

@@ -1,5 +1,5 @@
-//! What real labs do to the directory: changes that no time shows, queues that pile up, folders and files that are not
-//! what they seem.
+//! What real labs do to the directory: changes that no time shows, queues that pile up, folders and
+//! files that are not what they seem.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,7 +144,8 @@ fn a_queue_that_is_only_too_large_is_neither_put_aside_nor_written_over() {
 fn a_queue_that_was_staged_and_never_got_its_place_says_nothing() {
     let fixture = fixture();
     fixture.write_status(&queue("pending", "pending"));
-    // As a worker leaves it that is killed before the exchange: nobody runs what it would have claimed.
+    // As a worker leaves it that is killed before the exchange: nobody runs what it would have
+    // claimed.
     let claim = queue("processing", "pending");
     let staged = layout::displaced_by(7, &format!("{:?}", Digest::of(claim.as_bytes())));
     fs::write(fixture.path(&staged), &claim).unwrap();

@@ -1,5 +1,5 @@
-//! What the system refuses, and what must not come of it. Each test runs itself again, as a process of its own for which
-//! the system refuses something.
+//! What the system refuses, and what must not come of it. Each test runs itself again, as a process
+//! of its own for which the system refuses something.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::env;
@@ -16,7 +16,8 @@ const ID: &str = "018aef2c-7a00-7000-8000-000000000001";
 /// Set in the process for which the system refuses something.
 const REFUSED: &str = "BCRLAPI_TEST_REFUSED";
 
-/// Without the capabilities by which root may do what it has no permission for; files are made under umask 077.
+/// Without the capabilities by which root may do what it has no permission for; files are made
+/// under umask 077.
 const WITHOUT_PRIVILEGES: &str = r"
 import ctypes, os, sys
 PR_CAPBSET_DROP, CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH = 24, 0, 1, 2
@@ -26,7 +27,8 @@ os.umask(0o077)
 os.execv(sys.argv[2], sys.argv[2:])
 ";
 
-/// The system refuses calls: each is given by its name, the error's number, and which argument must be at least what.
+/// The system refuses calls: each is given by its name, the error's number, and which argument must
+/// be at least what.
 const WITHOUT_CALLS: &str = r"
 import ctypes, os, platform, struct, sys
 CALLS = {'x86_64': {'fsync': 74, 'fchmod': 91, 'fchown': 93, 'renameat2': 316, 'statx': 332, 'openat2': 437},
@@ -153,7 +155,8 @@ fn take_descriptors_below(limit: i32) -> Vec<OwnedFd> {
 
 #[test]
 fn what_fails_after_the_exchange_is_told_beside_the_success() {
-    // The staged file gets the first free descriptor, that of the root; the folders have those after it.
+    // The staged file gets the first free descriptor, that of the root; the folders have those
+    // after it.
     const FIRST_FREE: i32 = 500;
     let refusals = format!("fsync:{EIO}:0:{}", FIRST_FREE + 1);
     if runs_apart("what_fails_after_the_exchange_is_told_beside_the_success", WITHOUT_CALLS, &refusals) {

@@ -1,7 +1,9 @@
 //! Whether a lab is as it should be: what was seen of its rows and files, held against the rules of
-//! [`promise`](crate::promise) and against what a lab should look like, each in words that can be acted on.
+//! [`promise`](crate::promise) and against what a lab should look like, each in words that can be
+//! acted on.
 //!
-//! Whatever is under way looks wrong for a moment. So two looks are compared, and only what stood in both counts.
+//! Whatever is under way looks wrong for a moment. So two looks are compared, and only what stood
+//! in both counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,13 +29,15 @@ pub struct Sight {
     pub now: DateTime<Utc>,
     /// How long a job may be processing; for its whole week, if `None`.
     pub lost_after: Option<TimeDelta>,
-    /// How long what is said in the lab may take until the cloud knows it: a response has to be uploaded first.
+    /// How long what is said in the lab may take until the cloud knows it: a response has to be
+    /// uploaded first.
     pub grace: TimeDelta,
     /// Whether an agent serves the directory.
     pub has_agent: bool,
     /// The rows that were asked for; `None` where there is no such row.
     pub rows: BTreeMap<JobId, Option<Job>>,
-    /// Whether there are rows that were not asked for, as they are too many: of jobs that are done in the queue.
+    /// Whether there are rows that were not asked for, as they are too many: of jobs that are done
+    /// in the queue.
     pub has_unasked: bool,
     /// The jobs whose rows are damaged.
     pub damaged: BTreeSet<JobId>,
@@ -51,7 +55,8 @@ pub struct Sight {
     pub running: Vec<FileSeen>,
     /// The queues that could not be read and were put aside.
     pub corrupt: Vec<String>,
-    /// Files that may not be read by whoever looks: the agent's own user, where it is run as the agent is.
+    /// Files that may not be read by whoever looks: the agent's own user, where it is run as the
+    /// agent is.
     pub unreadable: Vec<String>,
     /// What stands where a file or a folder of the protocol's should be, and is none.
     pub misplaced: Vec<String>,

@@ -176,8 +176,8 @@ pub fn check(reader: impl Read) -> Result<(), DocumentFault> {
     }
 }
 
-/// Ends what passes where a JSON reader that skips values would not: at what is not UTF-8, and below
-/// too many levels. Remembers enough to say where a fault is and what stands there.
+/// Ends what passes where a JSON reader that skips values would not: at what is not UTF-8, and
+/// below too many levels. Remembers enough to say where a fault is and what stands there.
 struct Watched<R> {
     inner: R,
     head: Vec<u8>,

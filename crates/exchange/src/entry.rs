@@ -92,13 +92,15 @@ impl Entry {
         self.said.id
     }
 
-    /// How far the APP says the job is; `None` where it has no status. Words are read in any case and by synonym; a word
-    /// that nobody knows is read as processing, since somebody has written it over `pending`.
+    /// How far the APP says the job is; `None` where it has no status. Words are read in any case
+    /// and by synonym; a word that nobody knows is read as processing, since somebody has written
+    /// it over `pending`.
     pub fn state(&self) -> Option<State> {
         self.said.state
     }
 
-    /// The status that the APP has written, if it is a word that nobody knows: at most 40 characters, for the log.
+    /// The status that the APP has written, if it is a word that nobody knows: at most 40
+    /// characters, for the log.
     pub fn unknown_word(&self) -> Option<String> {
         const WORD_MAX_CHARS: usize = 40;
         if !self.said.has_unknown_word {
@@ -144,7 +146,8 @@ impl Entry {
         Fields::of(self.line()).raw("worker").is_some_and(|mark| mark.get() != "null")
     }
 
-    /// Whether the other is further. An entry without a status says nothing, and is behind whatever says something.
+    /// Whether the other is further. An entry without a status says nothing, and is behind whatever
+    /// says something.
     pub(crate) fn is_behind(&self, other: &Self) -> bool {
         other.state().is_some_and(|other| self.is_behind_state(other))
     }
@@ -206,7 +209,8 @@ impl Said {
         Self::from_words(id, &status, text("outcome").as_deref(), text("error").as_deref())
     }
 
-    /// What the entry says with which a text begins, and where it ends; `None` if the entry is not as usual.
+    /// What the entry says with which a text begins, and where it ends; `None` if the entry is not
+    /// as usual.
     pub(crate) fn by_first(text: &str) -> Option<(Self, usize)> {
         let mut values = serde_json::Deserializer::from_str(text).into_iter();
         // To serde, an array is a struct too.
@@ -230,8 +234,8 @@ impl Said {
     }
 }
 
-/// Only a failure is told apart here: how else a job can end is not for the APP to say. Who gives a reason without an
-/// outcome has failed, so that the reason is not lost.
+/// Only a failure is told apart here: how else a job can end is not for the APP to say. Who gives a
+/// reason without an outcome has failed, so that the reason is not lost.
 fn outcome_of(outcome: Option<&str>, error: Option<&str>) -> Outcome {
     let has_reason = error.is_some_and(|error| !error.trim().is_empty());
     match outcome.map(OutcomeWord::read) {

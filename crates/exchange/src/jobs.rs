@@ -13,7 +13,8 @@ use crate::line::Line;
 use crate::text::to_ascii;
 use crate::{Entry, Queue};
 
-/// Lines share texts of about this size: few allocations, and none that a single entry keeps alive for long.
+/// Lines share texts of about this size: few allocations, and none that a single entry keeps alive
+/// for long.
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// A queue in which nobody has put anything of their own. Reading just this takes half the time.

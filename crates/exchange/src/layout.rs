@@ -10,10 +10,11 @@ pub const REQUEST_DIR: &str = "request";
 pub const RESPONSE_DIR: &str = "response";
 /// The queue.
 pub const STATUS: &str = "request/status.json";
-/// Where version 0.1.0 made a new queue ready. Still used where a file cannot be moved out of [`DISPLACED_DIR`].
+/// Where version 0.1.0 made a new queue ready. Still used where a file cannot be moved out of
+/// [`DISPLACED_DIR`].
 pub const STATUS_STAGED: &str = "request/.status.json.staged";
-/// Where a new queue is made ready, and where the one that it displaces lingers: a script that had that one open may
-/// still write to it.
+/// Where a new queue is made ready, and where the one that it displaces lingers: a script that had
+/// that one open may still write to it.
 pub const DISPLACED_DIR: &str = "request/.displaced";
 /// Where a program writes its response before the worker gives it its name.
 pub const RUNNING_DIR: &str = "response/.running";
@@ -72,13 +73,14 @@ pub fn displaced(number: u64) -> String {
     format!("{DISPLACED_DIR}/{number}.json")
 }
 
-/// The place where a queue is staged whose content has a digest that begins so; after the exchange, the place of the
-/// one that it has displaced.
+/// The place where a queue is staged whose content has a digest that begins so; after the exchange,
+/// the place of the one that it has displaced.
 pub fn displaced_by(number: u64, digest_start: &str) -> String {
     format!("{DISPLACED_DIR}/{number}.{digest_start}.json")
 }
 
-/// The number in a name in [`DISPLACED_DIR`], and with what the digest of the queue begins that was staged there.
+/// The number in a name in [`DISPLACED_DIR`], and with what the digest of the queue begins that was
+/// staged there.
 pub fn displaced_number(file_name: &str) -> Option<(u64, Option<&str>)> {
     let name = file_name.strip_suffix(".json")?;
     let (number, digest_start) = match name.split_once('.') {

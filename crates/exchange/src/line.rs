@@ -1,7 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// One line of a text that many lines share: a queue of a million entries is one text, and not a million.
+/// One line of a text that many lines share: a queue of a million entries is one text, and not a
+/// million.
 #[derive(Clone)]
 pub(crate) struct Line {
     text: Arc<String>,

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use crate::plan::is_prune_due;
 use crate::{Entry, LabJob, Queue, Settings, View};
 
-/// The queue with every job that this lab has in it, none of them behind what the cloud knows or what was ever seen of
-/// it; `None` if it is so already.
+/// The queue with every job that this lab has in it, none of them behind what the cloud knows or
+/// what was ever seen of it; `None` if it is so already.
 pub(crate) fn next_queue(file: Option<&Queue>, view: &View, settings: Settings, now: DateTime<Utc>) -> Option<Queue> {
     let absent: Vec<&LabJob> = view.jobs.values().filter(|known| is_absent(known, file, now)).collect();
     let news: Vec<&Entry> = view.news_for(file).filter(|entry| is_welcome(entry, view)).collect();

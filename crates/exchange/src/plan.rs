@@ -18,7 +18,8 @@ const DISPLACED_LINGER: TimeDelta = TimeDelta::seconds(10);
 const WITHDRAWAL_GRACE: TimeDelta = TimeDelta::seconds(15);
 /// How often the directory is freed of what has expired. Source: the specification, "older data is deleted daily".
 const PRUNE_INTERVAL: TimeDelta = TimeDelta::days(1);
-/// How often the cloud is told what one program says of itself: each time is a write that somebody pays.
+/// How often the cloud is told what one program says of itself: each time is a write that somebody
+/// pays.
 const REPORT_INTERVAL: TimeDelta = TimeDelta::seconds(5);
 /// How often the cloud is told that this lab is alive.
 const HEARTBEAT_INTERVAL: TimeDelta = TimeDelta::seconds(60);
@@ -30,14 +31,15 @@ pub struct Settings {
     pub offset: FixedOffset,
     /// How long a job may be processing before it is given up as lost; for ever, if `None`.
     pub lost_after: Option<TimeDelta>,
-    /// How long a response may follow the `done` that announces it: [`RESPONSE_GRACE`], or [`REMOTE_RESPONSE_GRACE`].
+    /// How long a response may follow the `done` that announces it: [`RESPONSE_GRACE`], or
+    /// [`REMOTE_RESPONSE_GRACE`].
     pub response_grace: TimeDelta,
 }
 
 /// How long a response may follow the `done` that announces it, where both come from one computer.
 pub const RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(10);
-/// How long, where another computer may have written it: clients of NFS remember for up to a minute (acdirmax) that a file
-/// was not there.
+/// How long, where another computer may have written it: clients of NFS remember for up to a minute
+/// (acdirmax) that a file was not there.
 pub const REMOTE_RESPONSE_GRACE: TimeDelta = TimeDelta::seconds(75);
 
 /// What is to be done, given all that was seen. Level-triggered: it looks at how things are, not at what happened,
@@ -110,7 +112,8 @@ fn along(file: &Queue, view: &View, settings: Settings, now: DateTime<Utc>) -> V
     actions
 }
 
-/// The displaced queues that nobody has written to for long enough. To be asked only once all their news is in the queue.
+/// The displaced queues that nobody has written to for long enough. To be asked only once all their
+/// news is in the queue.
 fn discards(view: &View, now: DateTime<Utc>) -> impl Iterator<Item = Action> {
     let is_over = move |displaced: &Displaced| now - displaced.quiet_since >= DISPLACED_LINGER;
     let over = view.displaced.iter().filter(move |(_, displaced)| is_over(displaced));
@@ -127,8 +130,8 @@ fn unknown_jobs(ids: impl Iterator<Item = JobId>, view: &View, now: DateTime<Utc
     ids.filter(move |id| !is_known(id) && !id.is_expired(now))
 }
 
-/// The jobs that have been out of the queue for long enough; none as long as a script may have said something that
-/// nobody has read yet.
+/// The jobs that have been out of the queue for long enough; none as long as a script may have said
+/// something that nobody has read yet.
 fn jobs_to_cancel(view: &View, now: DateTime<Utc>) -> impl Iterator<Item = JobId> {
     let is_over = move |known: &&LabJob| {
         let has_started = view.has_unread_displaced || view.seen.contains_key(&known.job.id);
@@ -161,8 +164,8 @@ fn report(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>)
     }
 }
 
-/// What a job that runs says of itself, if it is news. What it says several times a second is told now and then, and the
-/// last of it always.
+/// What a job that runs says of itself, if it is news. What it says several times a second is told
+/// now and then, and the last of it always.
 fn progress(known: &LabJob, entry: &Entry, now: DateTime<Utc>) -> Option<Action> {
     let (progress, message) = (entry.progress(), entry.message());
     let id = known.job.id;
@@ -189,7 +192,8 @@ fn end_without_done(known: &LabJob, entry: &Entry, settings: Settings, now: Date
     if is_left_alone && is_over_limit {
         return Some(Action::Return { id, due: Due::LastTry });
     }
-    // The worker says itself when a program is over: until then, what the program has written may be a part of it.
+    // The worker says itself when a program is over: until then, what the program has written may
+    // be a part of it.
     let may_count = is_left_alone && !entry.is_held_by_worker();
     may_count.then_some(Action::Return { id, due: Due::Early })
 }

@@ -24,11 +24,13 @@ const TYPICAL_LINE_BYTES: usize = 144;
 
 /// `request/status.json` as a value: the entries in their order, and everything else that somebody put there.
 ///
-/// Reads what people and scripts write (any indentation and order of fields, CRLF, a byte order mark, other encodings,
-/// fields nobody knows, Python's `NaN`); writes one job a line, in ASCII, which every locale reads. What it does not
-/// understand it keeps as it was written, `NaN` and the infinities as null.
+/// Reads what people and scripts write (any indentation and order of fields, CRLF, a byte order
+/// mark, other encodings, fields nobody knows, Python's `NaN`); writes one job a line, in ASCII,
+/// which every locale reads. What it does not understand it keeps as it was written, `NaN` and the
+/// infinities as null.
 ///
-/// A queue of a million entries takes about 50 bytes for each beside its text, and shares the text with its copies.
+/// A queue of a million entries takes about 50 bytes for each beside its text, and shares the text
+/// with its copies.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Queue {
     entries: Vec<Entry>,
@@ -36,7 +38,8 @@ pub struct Queue {
     index: Vec<u32>,
     /// Name and value, as JSON.
     other_fields: Vec<(String, String)>,
-    /// Whether it was read from bytes that are no UTF-8: another script may not be able to read them.
+    /// Whether it was read from bytes that are no UTF-8: another script may not be able to read
+    /// them.
     is_in_other_encoding: bool,
 }
 
@@ -64,7 +67,8 @@ pub enum BrokenQueue {
 }
 
 impl BrokenQueue {
-    /// Whether it may be a good queue that is only more than what is read: nobody may put that aside.
+    /// Whether it may be a good queue that is only more than what is read: nobody may put that
+    /// aside.
     pub fn is_only_large(&self) -> bool {
         matches!(self, Self::TooLarge { .. } | Self::TooMany { .. })
     }
@@ -77,8 +81,9 @@ impl From<serde_json::Error> for BrokenQueue {
 }
 
 impl Queue {
-    /// The most bytes that are read or written: 1.2 million jobs as the agent writes them, two every second for a week.
-    /// With [`Queue::MAX_ENTRIES`] it bounds the memory of whoever reads it: the agent stays below 512 MB.
+    /// The most bytes that are read or written: 1.2 million jobs as the agent writes them, two
+    /// every second for a week. With [`Queue::MAX_ENTRIES`] it bounds the memory of whoever reads
+    /// it: the agent stays below 512 MB.
     pub const MAX_BYTES: u64 = 160 * 1024 * 1024;
 
     /// The most entries that are read.
@@ -189,7 +194,8 @@ impl Queue {
         let id_at = |position: &u32| self.entries[*position as usize].id();
         let positions = 0..u32::try_from(self.entries.len()).expect("there is a limit to the entries");
         let mut index: Vec<u32> = positions.filter(|position| id_at(position).is_some()).collect();
-        // Most queues are in this order already. A stable sort keeps the first entry of a job first.
+        // Most queues are in this order already. A stable sort keeps the first entry of a job
+        // first.
         index.sort_by_key(id_at);
         index.dedup_by_key(|position| id_at(position));
         self.index = index;
@@ -202,7 +208,8 @@ impl Queue {
         out
     }
 
-    /// Writes what [`Queue::render`] gives, an entry at a time: a large queue is not in memory twice.
+    /// Writes what [`Queue::render`] gives, an entry at a time: a large queue is not in memory
+    /// twice.
     pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
         out.write_all(BEFORE_JOBS.as_bytes())?;
         for (position, entry) in self.entries.iter().enumerate() {
@@ -218,7 +225,8 @@ impl Queue {
         out.write_all(END.as_bytes())
     }
 
-    /// How many bytes [`Queue::write_to`] writes at the most: the names of other fields count as if all was escaped.
+    /// How many bytes [`Queue::write_to`] writes at the most: the names of other fields count as if
+    /// all was escaped.
     pub fn rendered_bytes(&self) -> u64 {
         let entries = self.entries.iter().map(|entry| entry.line().len() + BEFORE_NEXT.len()).sum::<usize>();
         let others = self.other_fields.iter().map(|(name, value)| name.len() * 6 + value.len() + 8).sum::<usize>();
@@ -312,20 +320,20 @@ impl Queue {
         entry.id().is_some_and(|id| self.entry(id).is_none_or(|here| here.is_behind(entry)))
     }
 
-    /// The entries that are further than those here, or whose jobs have none here: what the other queue knows more. An
-    /// entry that waits says nothing that the cloud does not know.
+    /// The entries that are further than those here, or whose jobs have none here: what the other
+    /// queue knows more. An entry that waits says nothing that the cloud does not know.
     pub(crate) fn news_in<'a>(&self, other: &'a Self) -> impl Iterator<Item = &'a Entry> {
         other.entries.iter().filter(|entry| entry.has_started() && self.is_behind(entry))
     }
 
-    /// Whether the other queue says of no job that it is further than it is here, and knows none that has started and is
-    /// not here. Then nothing is lost with it.
+    /// Whether the other queue says of no job that it is further than it is here, and knows none
+    /// that has started and is not here. Then nothing is lost with it.
     pub fn knows_all_of(&self, other: &Self) -> bool {
         self.news_in(other).next().is_none()
     }
 
-    /// Puts an entry that is further in the place of its job's, or at the end where there is none. A state is a maximum,
-    /// so neither order nor repetition matters.
+    /// Puts an entry that is further in the place of its job's, or at the end where there is none.
+    /// A state is a maximum, so neither order nor repetition matters.
     pub(crate) fn absorb(&mut self, entry: &Entry) {
         let Some(id) = entry.id().filter(|_| self.is_behind(entry)) else { return };
         match self.position(id) {

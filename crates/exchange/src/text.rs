@@ -1,7 +1,8 @@
-//! Bytes as text, whatever wrote them: a script on a Japanese Windows writes cp932, PowerShell 5.1 UTF-16.
+//! Bytes as text, whatever wrote them: a script on a Japanese Windows writes cp932, PowerShell 5.1
+//! UTF-16.
 //!
-//! All that the protocol needs is ASCII. So bytes that are not UTF-8 may spoil the text that they stand in, and nothing
-//! else.
+//! All that the protocol needs is ASCII. So bytes that are not UTF-8 may spoil the text that they
+//! stand in, and nothing else.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -21,8 +22,9 @@ pub(crate) fn utf8(mut bytes: Vec<u8>) -> Result<String, Vec<u8>> {
     String::from_utf8(bytes).map_err(FromUtf8Error::into_bytes)
 }
 
-/// What the bytes may say in other encodings, the likeliest first. Which of them is right shows in what can be read as
-/// a queue: in cp932 the second byte of a character may look like a quote or a backslash.
+/// What the bytes may say in other encodings, the likeliest first. Which of them is right shows in
+/// what can be read as a queue: in cp932 the second byte of a character may look like a quote or a
+/// backslash.
 pub(crate) fn otherwise(bytes: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     let candidates = match utf16(bytes) {
         Some(encoding) => vec![encoding],
@@ -50,8 +52,8 @@ fn detected(bytes: &[u8]) -> &'static Encoding {
     detector.guess(None, Utf8Detection::Deny)
 }
 
-/// The same JSON in ASCII, each other character as `\uXXXX`: so it reads the same under every locale. In JSON, such
-/// characters stand in texts only.
+/// The same JSON in ASCII, each other character as `\uXXXX`: so it reads the same under every
+/// locale. In JSON, such characters stand in texts only.
 pub(crate) fn to_ascii(json: Cow<'_, str>) -> Cow<'_, str> {
     if json.is_ascii() {
         return json;

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 
 use crate::{BrokenQueue, Entry, Queue};
 
-/// The most jobs that are done and still known: what the directory shows of them needs no question to the cloud. A lab
-/// that is busy has ended many times as many in a week.
+/// The most jobs that are done and still known: what the directory shows of them needs no question
+/// to the cloud. A lab that is busy has ended many times as many in a week.
 const DONE_JOBS_MAX: usize = 10_000;
 
 /// All that the agent knows, and all that [`plan`](crate::plan) decides from: what the cloud said and what the
@@ -27,11 +27,12 @@ pub struct View {
     pub wants_history: bool,
     /// The queue, as it was last read.
     pub status: QueueSeen,
-    /// Of each open job the furthest entry that was ever seen of it, in whatever file, once a program has wanted it: what
-    /// was seen to go forward never goes back, whatever becomes of status.json.
+    /// Of each open job the furthest entry that was ever seen of it, in whatever file, once a
+    /// program has wanted it: what was seen to go forward never goes back, whatever becomes of
+    /// status.json.
     pub seen: BTreeMap<JobId, Entry>,
-    /// What the journal says of these jobs: it remembers what was seen and not told to the cloud yet, for an agent that
-    /// starts while the cloud is away.
+    /// What the journal says of these jobs: it remembers what was seen and not told to the cloud
+    /// yet, for an agent that starts while the cloud is away.
     pub journaled: BTreeMap<JobId, State>,
     /// The queues that were displaced by newer ones and linger, by their numbers.
     pub displaced: BTreeMap<u64, Displaced>,
@@ -178,8 +179,8 @@ impl View {
         self.seen.remove(&id);
     }
 
-    /// Forgets jobs whose week is over and, of those that are done, all but the latest: what the directory shows of an older
-    /// one is asked for again.
+    /// Forgets jobs whose week is over and, of those that are done, all but the latest: what the
+    /// directory shows of an older one is asked for again.
     pub fn forget_old(&mut self, now: DateTime<Utc>) {
         self.jobs.retain(|id, _| !id.is_expired(now));
         self.foreign.retain(|id| !id.is_expired(now));
@@ -219,7 +220,8 @@ impl View {
         let QueueSeen::Whole(queue) = &self.status else { return };
         let open = self.jobs.values().filter(|known| !known.job.state.is_done());
         let of_open = open.filter_map(|known| queue.entry(known.job.id));
-        // Of these the cloud may have said nothing yet. Those that are done are too many, and most are old.
+        // Of these the cloud may have said nothing yet. Those that are done are too many, and most
+        // are old.
         let runs = queue.entries().iter().filter(|entry| entry.state() == Some(State::Processing));
         let of_unknown = runs.filter(|entry| entry.id().is_some_and(|id| !self.is_known(id)));
 
@@ -249,7 +251,8 @@ impl View {
         }
     }
 
-    /// Forgets what was seen of jobs that are over and that nothing else is known of, once the queue says it too.
+    /// Forgets what was seen of jobs that are over and that nothing else is known of, once the
+    /// queue says it too.
     fn settle(&mut self) {
         let QueueSeen::Whole(queue) = &self.status else { return };
         let jobs = &self.jobs;
@@ -265,7 +268,8 @@ impl View {
         self.seen.values().filter(is_ahead)
     }
 
-    /// What is to be written to the journal: what was seen, is not told to the cloud yet, and is not there already.
+    /// What is to be written to the journal: what was seen, is not told to the cloud yet, and is
+    /// not there already.
     pub fn to_journal(&self) -> Vec<&Entry> {
         let is_to_do = |(id, entry): &(&JobId, &Entry)| {
             let journaled = self.journaled.get(id);
@@ -336,8 +340,8 @@ impl View {
         }
     }
 
-    /// Takes in a look at a displaced queue that is new, or that somebody has written to; `None` where it says nothing that
-    /// is not known.
+    /// Takes in a look at a displaced queue that is new, or that somebody has written to; `None`
+    /// where it says nothing that is not known.
     pub fn see_displaced(&mut self, number: u64, queue: Option<&Queue>, now: DateTime<Utc>) {
         self.displaced.insert(number, Displaced { quiet_since: now });
         let Some(displaced) = queue else { return };
@@ -356,8 +360,9 @@ impl View {
         }
     }
 
-    /// Whether a job that has started elsewhere may come into the queue. Of a job that nothing is known of, only what is
-    /// over, or what was in the queue once: any other entry might be somebody's own.
+    /// Whether a job that has started elsewhere may come into the queue. Of a job that nothing is
+    /// known of, only what is over, or what was in the queue once: any other entry might be
+    /// somebody's own.
     fn is_welcome(&self, entry: &Entry) -> bool {
         let Some(id) = entry.id() else { return false };
         match self.jobs.get(&id) {

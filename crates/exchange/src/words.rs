@@ -1,5 +1,5 @@
-//! The words that scripts write for how far a job is: read generously, since a job whose word nobody understands
-//! would wait for its whole week.
+//! The words that scripts write for how far a job is: read generously, since a job whose word
+//! nobody understands would wait for its whole week.
 
 use bcrlapi_domain::Status;
 

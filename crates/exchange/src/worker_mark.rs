@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-/// Which process runs a job: what `bcrlapi-worker` writes into the entry that it claims, under `worker`.
+/// Which process runs a job: what `bcrlapi-worker` writes into the entry that it claims, under
+/// `worker`.
 ///
 /// ```json
 /// "worker": {"host": "app1", "boot": "5f0c…", "pid": 4711, "start": 190233}

@@ -1,4 +1,5 @@
-//! Every rule of an audit: a lab that is well breaks none, and each thing that can be wrong breaks its own rule and no other.
+//! Every rule of an audit: a lab that is well breaks none, and each thing that can be wrong breaks
+//! its own rule and no other.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;

@@ -1,4 +1,5 @@
-//! Whether everything is there that the worker needs: tries it, changes nothing, and says what to fix.
+//! Whether everything is there that the worker needs: tries it, changes nothing, and says what to
+//! fix.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The worker's dealings with the queue: what it owes is said, the next jobs are claimed, both in one
-//! update of status.json.
+//! The worker's dealings with the queue: what it owes is said, the next jobs are claimed, both in
+//! one update of status.json.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,7 +14,8 @@ use crate::{process, response};
 
 /// The pause between two tries to say what could not be said.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
-/// Of how many jobs the end is kept in mind, to be said again where a script without the lock writes over it.
+/// Of how many jobs the end is kept in mind, to be said again where a script without the lock
+/// writes over it.
 const SAID_MAX: usize = 1_000;
 
 /// How a job has ended: with this error, or well.
@@ -119,8 +120,8 @@ impl<'a> Desk<'a> {
         self.is_due && self.retry_at.is_none_or(|retry_at| now >= retry_at)
     }
 
-    /// Says what is owed and claims up to `free` jobs, if there is reason to look; gives what is to be
-    /// started. Trouble is told in the log, less and less often, and is tried again.
+    /// Says what is owed and claims up to `free` jobs, if there is reason to look; gives what is to
+    /// be started. Trouble is told in the log, less and less often, and is tried again.
     pub(crate) fn serve(&mut self, free: usize, now: Instant) -> Result<Vec<JobId>, DirectoryError> {
         let served = self.look(free, now);
         match &served {
@@ -234,8 +235,8 @@ impl<'a> Desk<'a> {
         has_changed
     }
 
-    /// Claims what waits; before that, what this worker has claimed already in an update of which it
-    /// did not hear how it ended. Says whether that changed anything.
+    /// Claims what waits; before that, what this worker has claimed already in an update of which
+    /// it did not hear how it ended. Says whether that changed anything.
     fn claim(&self, queue: &mut Queue, free: usize, update: &mut Update) -> bool {
         for (id, mark) in queue.marked() {
             let is_known = self.started.contains(&id) || self.owed.contains_key(&id);

@@ -77,7 +77,8 @@ struct Pace {
     /// How many jobs may run at the same time, at most 256.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
-    /// End a program that has run for so long, as in 2h, and fail its job; without this it may run for ever.
+    /// End a program that has run for so long, as in 2h, and fail its job; without this it may run
+    /// for ever.
     #[arg(long, env = "BCRLAPI_TIMEOUT", value_name = "TIME", value_parser = parse_timeout)]
     timeout: Option<Duration>,
 }

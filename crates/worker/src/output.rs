@@ -31,8 +31,8 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// The worker's own output. A thread writes it: nobody may be reading there, and neither a program's
-/// time limit nor a stop should wait for that.
+/// The worker's own output. A thread writes it: nobody may be reading there, and neither a
+/// program's time limit nor a stop should wait for that.
 #[derive(Clone)]
 pub(crate) struct Output(SyncSender<Message>);
 
@@ -130,8 +130,8 @@ impl Pipe {
         self.tail.drain(..surplus);
     }
 
-    /// The end of what was written. A child that the program has left behind may go on to write: that
-    /// is passed on, and nobody waits for it.
+    /// The end of what was written. A child that the program has left behind may go on to write:
+    /// that is passed on, and nobody waits for it.
     pub(crate) fn close(mut self, output: &Output) -> String {
         if let Some(mut source) = self.source.take() {
             let (stream, output) = (self.stream, output.clone());

@@ -39,8 +39,8 @@ pub fn ignores_hang_up() -> bool {
     mask.is_some_and(|mask| mask & HANG_UP != 0)
 }
 
-/// Whether the process that has this pid is the one that was started then. Where the system does not
-/// show processes of other users (hidepid), one that has the pid counts as that one.
+/// Whether the process that has this pid is the one that was started then. Where the system does
+/// not show processes of other users (hidepid), one that has the pid counts as that one.
 pub(crate) fn is_alive(pid: u32, start: u64) -> bool {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
     if test_kill_process(pid) == Err(Errno::SRCH) {

@@ -16,8 +16,8 @@ use crate::output::{Output, Pipe, Stream};
 
 /// How often a running program is looked at: a stop is heard so soon.
 const WATCH_STEP: Duration = Duration::from_millis(100);
-/// The shortest step where the system does not tell when a process ends (Linux before 5.3): an eighth
-/// of the time that the program has run, between these two.
+/// The shortest step where the system does not tell when a process ends (Linux before 5.3): an
+/// eighth of the time that the program has run, between these two.
 const WATCH_STEP_MIN: Duration = Duration::from_millis(1);
 /// How long a program that has run for too long may take to end by itself.
 const TIMEOUT_GRACE: Duration = Duration::from_secs(10);
@@ -47,7 +47,8 @@ pub(crate) enum Ending {
 impl Program<'_> {
     /// Runs `COMMAND... REQUEST RESPONSE` to its end. Fails if it cannot be started.
     ///
-    /// The program gets a process group of its own: Ctrl-C at the worker's terminal is for the worker.
+    /// The program gets a process group of its own: Ctrl-C at the worker's terminal is for the
+    /// worker.
     pub(crate) fn run(self, request: &Path, response: &Path) -> io::Result<(Ending, LastWords)> {
         let (name, arguments) = self.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut child = Command::new(name)

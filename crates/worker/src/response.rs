@@ -39,8 +39,8 @@ impl<'a> Response<'a> {
     }
 
     /// Gives what the program has written its name; says what is wrong with it, if it cannot be
-    /// taken. Where the directory is away, goes on until it is back: the work is done, and is not to
-    /// be lost. A second stop ends that.
+    /// taken. Where the directory is away, goes on until it is back: the work is done, and is not
+    /// to be lost. A second stop ends that.
     pub(crate) fn take(&self) -> Result<(), String> {
         let since = Instant::now();
         let mut trouble = Trouble::default();

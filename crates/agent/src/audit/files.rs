@@ -144,7 +144,8 @@ impl Look<'_> {
         Ok(regular.map(seen).collect())
     }
 
-    /// Tries to open only what its mode seems to forbid: a lab has many files, and an access list may permit it.
+    /// Tries to open only what its mode seems to forbid: a lab has many files, and an access list
+    /// may permit it.
     fn note_if_unreadable(&mut self, file: &Listed) {
         if !self.reader.may_read(&file.metadata) && is_denied(&open(&self.root.join(&file.name))) {
             self.unreadable.push(file.name.clone());
@@ -173,7 +174,8 @@ impl Look<'_> {
         Ok(journal.map(|(bytes, _)| read_journal(&bytes)).unwrap_or_default())
     }
 
-    /// A file's bytes, at most so many; `None` where there is none that can be read, which is noted.
+    /// A file's bytes, at most so many; `None` where there is none that can be read, which is
+    /// noted.
     fn read(&mut self, name: &str, max_bytes: u64) -> Result<Option<(Vec<u8>, Metadata)>, DirectoryError> {
         let path = self.root.join(name);
         let at = |source| DirectoryError::Io { path: path.clone(), source };
@@ -202,7 +204,8 @@ impl Look<'_> {
     }
 }
 
-/// Opens a file for reading. A link that has come in its place is not followed, a FIFO not waited for.
+/// Opens a file for reading. A link that has come in its place is not followed, a FIFO not waited
+/// for.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
@@ -245,7 +248,8 @@ impl Reader {
     }
 }
 
-/// When a file was last written; a file system without such dates says nothing, and it is as old as can be.
+/// When a file was last written; a file system without such dates says nothing, and it is as old as
+/// can be.
 fn written(metadata: &Metadata) -> DateTime<Utc> {
     metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH).into()
 }

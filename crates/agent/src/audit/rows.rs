@@ -7,7 +7,8 @@ use bcrlapi_domain::{Job, JobId, State};
 use bcrlapi_exchange::Entry;
 use chrono::{DateTime, Utc};
 
-/// The most rows that are asked for by their jobs, by whoever may not read the whole table: 500 calls.
+/// The most rows that are asked for by their jobs, by whoever may not read the whole table: 500
+/// calls.
 const ASKED_MAX: usize = 50_000;
 
 /// What the cloud says of a lab's jobs.
@@ -21,8 +22,9 @@ pub(super) struct Rows {
     pub(super) has_unasked: bool,
 }
 
-/// Reads the rows of all jobs that the lab has or should have: of the whole table where that is permitted, as to a resync;
-/// else those that it has taken and not finished, and those of its queue.
+/// Reads the rows of all jobs that the lab has or should have: of the whole table where that is
+/// permitted, as to a resync; else those that it has taken and not finished, and those of its
+/// queue.
 pub(super) async fn look(store: &JobStore, now: DateTime<Utc>, entries: &[Entry]) -> Result<Rows, StoreError> {
     let mut rows = Rows::default();
 
@@ -53,8 +55,8 @@ pub(super) async fn look(store: &JobStore, now: DateTime<Utc>, entries: &[Entry]
     Ok(rows)
 }
 
-/// The jobs to be asked for, the most telling first: what is open in the cloud, then in the queue, then what is done there,
-/// newest first.
+/// The jobs to be asked for, the most telling first: what is open in the cloud, then in the queue,
+/// then what is done there, newest first.
 fn in_doubt(taken: Vec<JobId>, entries: &[Entry], now: DateTime<Utc>) -> Vec<JobId> {
     let is_done = |entry: &&Entry| entry.state().is_some_and(State::is_done);
     let (done, open): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(is_done);

@@ -8,7 +8,8 @@ const CGROUP: &str = "/proc/self/cgroup";
 /// Where control groups are mounted, the first version's for memory in a folder of their own.
 const CGROUPS: &str = "/sys/fs/cgroup";
 const CGROUPS_V1: &str = "/sys/fs/cgroup/memory";
-/// The first version of control groups writes no word for "no limit", but as many whole pages as fit into 63 bits.
+/// The first version of control groups writes no word for "no limit", but as many whole pages as
+/// fit into 63 bits.
 const NO_LIMIT_BYTES: u64 = 1 << 62;
 
 /// The memory in use: what is resident, as the limit counts it. `None` where there is no `/proc`.
@@ -16,15 +17,17 @@ pub(super) fn used_bytes() -> Option<u64> {
     resident_bytes(&fs::read_to_string(STATUS).ok()?)
 }
 
-/// The memory beyond which the system ends the process: the smallest limit of its control groups, as a unit's
-/// `MemoryMax` or a container's `mem_limit` sets it. `None` where there is none, or it cannot be read.
+/// The memory beyond which the system ends the process: the smallest limit of its control groups,
+/// as a unit's `MemoryMax` or a container's `mem_limit` sets it. `None` where there is none, or it
+/// cannot be read.
 pub(super) fn limit_bytes() -> Option<u64> {
     let groups = fs::read_to_string(CGROUP).ok()?;
     let limits = limit_files(&groups).into_iter().filter_map(|file| fs::read_to_string(file).ok());
     limits.filter_map(|text| limit(&text)).min()
 }
 
-/// From a line such as `VmRSS:     12345 kB`. Not from `statm`, which counts in pages of a size that has to be asked for.
+/// From a line such as `VmRSS:     12345 kB`. Not from `statm`, which counts in pages of a size
+/// that has to be asked for.
 fn resident_bytes(status: &str) -> Option<u64> {
     const KIB: u64 = 1024;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

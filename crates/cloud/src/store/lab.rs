@@ -14,12 +14,13 @@ use crate::{RefusalKind, StoreError};
 const WRITE: &str = "write the lab's heartbeat";
 
 impl JobStore {
-    /// Records that the lab is alive, over what it said before, and that the heartbeat's agent serves it: unless another
-    /// agent does, that is neither silent nor has left it. An agent's first heartbeat takes the lab, and each later one keeps
-    /// it.
+    /// Records that the lab is alive, over what it said before, and that the heartbeat's agent
+    /// serves it: unless another agent does, that is neither silent nor has left it. An agent's
+    /// first heartbeat takes the lab, and each later one keeps it.
     ///
-    /// Silent is who was last heard of [`Heartbeat::SILENCE`] before `last_sync`, which therefore has to be the cloud's date.
-    /// A heartbeat that names no agent is recorded whoever serves the lab, as older agents do.
+    /// Silent is who was last heard of [`Heartbeat::SILENCE`] before `last_sync`, which therefore
+    /// has to be the cloud's date. A heartbeat that names no agent is recorded whoever serves the
+    /// lab, as older agents do.
     pub async fn record_heartbeat(&self, heartbeat: &Heartbeat) -> Result<Beat, StoreError> {
         let mut put = self.put_lab(heartbeat.to_item());
         if let Some(holder) = &heartbeat.holder {
@@ -40,8 +41,8 @@ impl JobStore {
         })
     }
 
-    /// Leaves the lab to whoever comes next, at once. `last` is the last heartbeat that was recorded. Where another agent
-    /// has taken over, the row stays as it is.
+    /// Leaves the lab to whoever comes next, at once. `last` is the last heartbeat that was
+    /// recorded. Where another agent has taken over, the row stays as it is.
     pub async fn release_lease(&self, last: &Heartbeat) -> Result<(), StoreError> {
         let Some(holder) = &last.holder else { return Ok(()) };
         let released = self.date().unwrap_or(last.last_sync);

@@ -19,11 +19,13 @@ const ACTION: &str = "read the rows of many jobs";
 
 /// The most calls for many rows that are under way at once.
 const PARALLEL_CALLS: usize = 4;
-/// The most rows that are read at once alone, where a call for many is not permitted; for each of the parallel calls.
+/// The most rows that are read at once alone, where a call for many is not permitted; for each of
+/// the parallel calls.
 const PARALLEL_READS: usize = 4;
 
-/// How often rows are asked for that DynamoDB has passed over, and the pause before the second time, which doubles each
-/// time: over six seconds in all. Passed over is what exceeds 16 MB, or what the table serves in a second.
+/// How often rows are asked for that DynamoDB has passed over, and the pause before the second
+/// time, which doubles each time: over six seconds in all. Passed over is what exceeds 16 MB, or
+/// what the table serves in a second.
 const TRIES: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -34,8 +36,9 @@ impl JobStore {
     /// The most rows of one call. Source: the limit of `BatchGetItem`.
     pub const READ_MAX: usize = 100;
 
-    /// The jobs as the table has them now, each once and in the order of their ids; each as [`JobStore::job`] gives it.
-    /// Takes one call for each [`JobStore::READ_MAX`] of them. An identity that may only read rows alone gets them so.
+    /// The jobs as the table has them now, each once and in the order of their ids; each as
+    /// [`JobStore::job`] gives it. Takes one call for each [`JobStore::READ_MAX`] of them. An
+    /// identity that may only read rows alone gets them so.
     pub async fn jobs(&self, ids: &[JobId]) -> Vec<Read> {
         // DynamoDB refuses a call that names a row twice.
         let ids: Vec<JobId> = BTreeSet::from_iter(ids).into_iter().copied().collect();
@@ -51,7 +54,8 @@ impl JobStore {
         let mut missing = ids.clone();
         let refused = self.read_into(&mut found, &mut missing).await.err();
 
-        // A policy of before this call was made. It says so at the first try, when nothing has been found yet.
+        // A policy of before this call was made. It says so at the first try, when nothing has been
+        // found yet.
         if refused.as_ref().and_then(StoreError::kind) == Some(RefusalKind::Permission) {
             return self.read_alone(ids).await;
         }
@@ -67,7 +71,8 @@ impl JobStore {
         jobs
     }
 
-    /// Moves what DynamoDB answers from `missing` to `found`; a row that does not exist is in neither.
+    /// Moves what DynamoDB answers from `missing` to `found`; a row that does not exist is in
+    /// neither.
     async fn read_into(
         &self,
         found: &mut BTreeMap<JobId, Result<Option<Job>, StoreError>>,

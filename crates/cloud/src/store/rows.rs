@@ -18,8 +18,8 @@ use crate::schema::{CANCEL_REQUESTED, INBOX, INBOX_NEW, INBOX_TAKEN, PK};
 
 const SET_STATUS: &str = "SET #status = :status";
 
-/// What a program has last said of itself while it ran, to be recorded with its end: so a last report is never lost, and
-/// costs no write of its own. What is not given stays as the row has it.
+/// What a program has last said of itself while it ran, to be recorded with its end: so a last
+/// report is never lost, and costs no write of its own. What is not given stays as the row has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LastWords<'a> {
     /// How much of it was done, 0 to 100.
@@ -112,8 +112,9 @@ impl JobStore {
         job_in(changed(update.send().await)?)
     }
 
-    /// Records that the job has succeeded, and in the same write what its program has last said of itself; its response
-    /// must be uploaded. A done job stays as it is. Gives the job as it then is; `None` if there is no such job.
+    /// Records that the job has succeeded, and in the same write what its program has last said of
+    /// itself; its response must be uploaded. A done job stays as it is. Gives the job as it then
+    /// is; `None` if there is no such job.
     pub async fn succeed(
         &self,
         id: JobId,
@@ -129,8 +130,9 @@ impl JobStore {
         job_in(changed(words.fill(update).send().await)?)
     }
 
-    /// Records that the job has failed, and why, and in the same write what its program has last said of itself. A done
-    /// job stays as it is. Gives the job as it then is; `None` if there is no such job.
+    /// Records that the job has failed, and why, and in the same write what its program has last
+    /// said of itself. A done job stays as it is. Gives the job as it then is; `None` if there is
+    /// no such job.
     pub async fn fail(
         &self,
         id: JobId,

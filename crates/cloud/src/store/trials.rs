@@ -65,8 +65,8 @@ impl Trial<'_> {
         vec![("dynamodb:Scan", scan.map(drop).map_err(Refusal::from)), get]
     }
 
-    /// How far this computer's clock is ahead of AWS's, to a second and to the time that an answer takes; `None` where
-    /// nobody has answered yet.
+    /// How far this computer's clock is ahead of AWS's, to a second and to the time that an answer
+    /// takes; `None` where nobody has answered yet.
     pub fn clock_skew(&self) -> Option<TimeDelta> {
         self.store.date().map(|date| Utc::now() - date)
     }

@@ -6,7 +6,8 @@ use chrono::TimeDelta;
 use super::{FileSeen, Rule, Severity, Sight, StatusSeen, Subject};
 use crate::{Entry, Queue, layout};
 
-/// How long a queue that was displaced may be kept: the agent and every worker remove them after 10 seconds.
+/// How long a queue that was displaced may be kept: the agent and every worker remove them after 10
+/// seconds.
 const DISPLACED_AGE_MAX: TimeDelta = TimeDelta::minutes(1);
 /// How many bytes all displaced queues may have together.
 const DISPLACED_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -190,7 +191,8 @@ fn open_and_not_in_the_queue(sight: &Sight) -> Subjects {
 
 fn done_and_not_in_the_queue(sight: &Sight) -> Subjects {
     let Some(queue) = sight.queue() else { return none() };
-    // One that never started may never have come to the lab: its request was damaged, or it was canceled.
+    // One that never started may never have come to the lab: its request was damaged, or it was
+    // canceled.
     let is_expected = |job: &&Job| {
         let State::Done(outcome) = job.state else { return false };
         outcome != Outcome::Canceled && job.start_date.is_some()
@@ -206,7 +208,8 @@ fn not_told(sight: &Sight) -> Subjects {
             return true;
         }
 
-        // The response was there before `done`, and nothing was said after the queue was last written.
+        // The response was there before `done`, and nothing was said after the queue was last
+        // written.
         let said = sight.responses.get(&job.id).copied().unwrap_or(written);
         sight.is_older_than(said, sight.grace)
     };
@@ -292,8 +295,8 @@ fn left_behind(sight: &Sight) -> Subjects {
     subjects
 }
 
-/// Whether no program runs whose file this is. Of what cannot be read nothing is said: the file may be all that is left of
-/// a run.
+/// Whether no program runs whose file this is. Of what cannot be read nothing is said: the file may
+/// be all that is left of a run.
 fn is_orphan(sight: &Sight, file: &FileSeen) -> bool {
     let Some(queue) = sight.queue() else { return false };
     let job = file.name.rsplit('/').next().and_then(layout::job_of_running);

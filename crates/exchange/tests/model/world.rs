@@ -18,7 +18,8 @@ pub struct Budget {
     pub crashes: u8,
     /// Times that the cloud fails, before the effect or after it.
     pub faults: u8,
-    /// Times that somebody removes status.json, when the cloud or the journal knows all that was in it.
+    /// Times that somebody removes status.json, when the cloud or the journal knows all that was in
+    /// it.
     pub losses: u8,
     /// Times that a caller cancels a job that no program is known to run.
     pub cancels: u8,
