@@ -123,7 +123,15 @@ impl<'a> Desk<'a> {
     /// Says what is owed and claims up to `free` jobs, if there is reason to look; gives what is to
     /// be started. Trouble is told in the log, less and less often, and is tried again.
     pub(crate) fn serve(&mut self, free: usize, now: Instant) -> Result<Vec<JobId>, DirectoryError> {
-        let served = self.look(free, now);
+        let is_time = |at: Option<Instant>| at.is_none_or(|at| now >= at);
+        let says_again = self.has_unsaid() && is_time(self.say_again_at);
+        let is_wanted = self.is_due || says_again || free > 0 || self.has_unsaid();
+        // What was not used has not shown that it can be used: the trouble, if there is any, lasts.
+        if !is_wanted || !is_time(self.retry_at) {
+            return Ok(Vec::new());
+        }
+
+        let served = self.look(free, says_again, now);
         match &served {
             Ok(_) => {
                 if let Some(lasted) = self.trouble.end(now) {
@@ -142,13 +150,8 @@ impl<'a> Desk<'a> {
         served
     }
 
-    fn look(&mut self, free: usize, now: Instant) -> Result<Vec<JobId>, DirectoryError> {
-        let is_time = |at: Option<Instant>| at.is_none_or(|at| now >= at);
-        if !is_time(self.retry_at) {
-            return Ok(Vec::new());
-        }
-        let says_again = self.has_unsaid() && is_time(self.say_again_at);
-        if !self.is_due && !says_again && !self.has_news(free)? {
+    fn look(&mut self, free: usize, says_again: bool, now: Instant) -> Result<Vec<JobId>, DirectoryError> {
+        if !self.is_due && !says_again && !self.has_news()? {
             return Ok(Vec::new());
         }
 
@@ -159,11 +162,8 @@ impl<'a> Desk<'a> {
         Ok(self.take_in(update, now))
     }
 
-    /// Whether the queue has changed since it was last worked on, as far as that matters now.
-    fn has_news(&mut self, free: usize) -> Result<bool, DirectoryError> {
-        if free == 0 && !self.has_unsaid() {
-            return Ok(false);
-        }
+    /// Whether the queue has changed since it was last worked on.
+    fn has_news(&mut self) -> Result<bool, DirectoryError> {
         if let Some(seen) = self.directory.look_at_status(&mut self.watch)? {
             let is_there = !matches!(seen.queue, Ok(None));
             self.has_changed |= is_there;
@@ -206,7 +206,8 @@ impl<'a> Desk<'a> {
     }
 
     fn update(&self, free: usize) -> Result<Update, DirectoryError> {
-        let mut update = Update::default();
+        // Where there is no queue at all, every entry is missing.
+        let mut update = Update { missing: self.owed.keys().copied().collect(), ..Update::default() };
         self.directory.update_status(|queue| {
             // What a try before this one did has come to nothing.
             update = Update::default();
@@ -451,6 +452,35 @@ mod tests {
         assert_eq!(lab.state(FIRST), Some(State::Done(Outcome::Failed)));
         assert_eq!(lab.error(FIRST).as_deref(), Some("no input"));
         assert!(!desk.has_unsaid());
+    }
+
+    #[test]
+    fn entries_are_missing_where_the_whole_queue_is() {
+        let lab = Lab::new(&[pending(FIRST)]);
+        let mut desk = Desk::new(&lab.directory, own_mark());
+        let now = Instant::now();
+        desk.serve(1, now).unwrap();
+        fs::remove_file(lab.directory.path(layout::STATUS)).unwrap();
+        desk.note_end(id(FIRST), None);
+        desk.serve(0, now).unwrap();
+        assert_eq!(desk.missing_for(now + RETRY_PAUSE), RETRY_PAUSE);
+    }
+
+    #[test]
+    fn a_pause_after_trouble_does_not_count_as_its_end() {
+        let lab = Lab::new(&[]);
+        let mut desk = Desk::new(&lab.directory, own_mark());
+        let now = Instant::now();
+        let (request, away) = (lab.directory.path(layout::REQUEST_DIR), lab.directory.path("away"));
+        fs::rename(&request, &away).unwrap();
+        desk.serve(1, now).unwrap_err();
+        let later = now + RETRY_PAUSE / 2;
+        assert_eq!(desk.serve(1, later).unwrap(), []);
+        assert_eq!(desk.trouble.lasts(later), RETRY_PAUSE / 2);
+
+        fs::rename(&away, &request).unwrap();
+        desk.serve(1, now + RETRY_PAUSE).unwrap();
+        assert_eq!(desk.trouble.lasts(now + RETRY_PAUSE), Duration::ZERO);
     }
 
     #[test]
