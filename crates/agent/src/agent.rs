@@ -151,11 +151,15 @@ impl Agent {
             Look::Everywhere => self.observe_cloud().await,
             Look::Directory => Ok(false),
         };
+        if matches!(cloud, Err(AgentError::HeldByAnother { .. })) {
+            // The lab is another's: nothing is taken, handed out or published here any more.
+            return cloud.map(|_| None);
+        }
         self.is_cloud_away |= cloud.is_err();
 
         let mut moves = true;
         for _ in 0..PLANS_PER_ROUND {
-            if moves {
+            if moves && self.lost_lease.is_none() {
                 self.conclude_uploads();
                 self.observe_directory().await?;
                 moves = self.carry_out_plan().await?;
@@ -252,6 +256,10 @@ impl Agent {
     async fn carry_out_others(&mut self, mut actions: Vec<Action>) -> bool {
         if self.is_cloud_away {
             self.write_journal().await;
+        }
+        if self.is_cloud_away && self.lease.is_some() {
+            // The cloud may be back, and the lab another's by now: the next look into the inbox tells.
+            actions.retain(|action| !matches!(action, Action::Take(_) | Action::Deliver(_)));
         }
         let puts_off = limit_fetches(&mut actions);
         if actions.iter().any(Action::tells_of_the_queue) && !self.sync_status().await {

@@ -158,7 +158,7 @@ impl SharedDir {
         for name in [layout::REQUEST_DIR, layout::RESPONSE_DIR, layout::RUNNING_DIR] {
             let Some(folder) = root.open_if_there(name)? else { continue };
             let job_of = if name == layout::RUNNING_DIR { layout::job_of_running } else { layout::job_of_file };
-            for file in outdated(&folder, job_of, now)? {
+            for file in outdated(&folder, job_of, now, &mut failed)? {
                 match folder.remove(&file) {
                     Ok(()) => removed += 1,
                     Err(error) => failed = Some(error),
@@ -234,23 +234,24 @@ fn adopt_what_an_older_version_staged(root: &Folder) -> Result<(), DirectoryErro
     }
 }
 
-/// The files in the folder that the protocol makes, and that are a week old.
+/// The files in the folder that the protocol makes, and that are a week old. One that cannot be
+/// looked at is noted, and does not keep the rest.
 fn outdated(
     folder: &Folder,
     job_of: fn(&str) -> Option<JobId>,
     now: DateTime<Utc>,
+    failed: &mut Option<DirectoryError>,
 ) -> Result<Vec<String>, DirectoryError> {
     let is_of_old_job = |name: &str| job_of(name).is_some_and(|id| id.is_expired(now));
     let mut files = folder.files(|name| is_of_old_job(name) || layout::is_corrupt_status(name))?;
-    let mut failed = Ok(());
     files.retain(|name| {
         is_of_old_job(name)
             || is_week_old(folder, name, now).unwrap_or_else(|error| {
-                failed = Err(error);
+                *failed = Some(error);
                 false
             })
     });
-    failed.map(|()| files)
+    Ok(files)
 }
 
 fn is_week_old(folder: &Folder, name: &str, now: DateTime<Utc>) -> Result<bool, DirectoryError> {
