@@ -87,7 +87,10 @@ fn well() -> Sight {
         responses: [(id(SUCCEEDED), ago(400))].into(),
         journal: read_journal(seen.as_bytes()),
         displaced: vec![file("request/.displaced/17.json", 5)],
-        running: vec![file(&format!("response/.running/{}.json.part", id(RUNS)), 500)],
+        running: vec![
+            file(&format!("response/.running/{}.json.part", id(RUNS)), 500),
+            file("response/.running/.worker.lock-0-7-70", 500),
+        ],
         corrupt: vec![],
         unreadable: vec![],
         misplaced: vec![],

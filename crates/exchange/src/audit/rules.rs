@@ -299,7 +299,13 @@ fn left_behind(sight: &Sight) -> Subjects {
 /// be all that is left of a run.
 fn is_orphan(sight: &Sight, file: &FileSeen) -> bool {
     let Some(queue) = sight.queue() else { return false };
-    let job = file.name.rsplit('/').next().and_then(layout::job_of_running);
+    let name = file.name.rsplit('/').next().unwrap_or_default();
+    // A worker's lock belongs to no job. The next worker removes it where its holder is gone.
+    if layout::is_worker_lock(name) {
+        return false;
+    }
+
+    let job = layout::job_of_running(name);
     let may_run = match job.and_then(|id| queue.entry(id)) {
         Some(entry) => entry.state().is_none_or(|state| state == State::Processing),
         None => false,
