@@ -1,6 +1,7 @@
 //! The worker beside programs that misbehave, and after ends that nobody planned.
 
-use std::fs;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
 use bcrlapi_api::JobResource;
@@ -127,6 +128,20 @@ async fn a_program_that_hangs_is_ended_after_its_time_with_all_that_it_has_start
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_program_whose_job_was_given_up_holds_up_no_other_one() {
+    let system = System::start().await;
+    let mut agent = system.command("bcrlapi-agent");
+    let _agent = Process::start(agent.args(["--poll", "100ms", "--lost-after", "1s"]), &system.path(""));
+    let worker = worker_of(&system, &[], "grep -q hangs \"$1\" && sleep 1000; echo 1 >\"$2\"");
+    let hangs = system.submit("mock", &json!({"program": "hangs"})).await;
+    let waits = system.submit("mock", &json!({})).await;
+    let error = ended(&system, &hangs).await;
+    assert!(error.contains("--lost-after"), "{error}");
+    said(&worker, "somebody else has ended the job while its program runs").await;
+    assert_eq!(ended(&system, &waits).await, "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_a_program_leaves_behind_holds_up_nobody() {
     let system = System::start().await;
     let _agent = system.start_agent();
@@ -160,6 +175,53 @@ async fn what_could_not_be_said_is_said_when_the_directory_is_back() {
     fs::rename(&away, &folder).unwrap();
     assert_eq!(ended(&system, &job).await, "succeeded");
     said(&worker, "the shared directory can be used again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_to_read_what_worker_and_programs_write() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let script = "head -c 300000 /dev/zero | tr '\\0' x >&2; echo 1 >\"$2\"";
+    let mut worker = system.command("bcrlapi-worker");
+    worker.args(["--", "sh", "-c", script, "script"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut worker = worker.spawn().unwrap();
+    for _ in 0..3 {
+        let job = system.submit("mock", &json!({})).await;
+        assert_eq!(ended(&system, &job).await, "succeeded");
+    }
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_just_being_written_is_started_a_little_later() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let program = system.path("program");
+    fs::write(&program, "#!/bin/sh\necho 1 >\"$2\"\n").unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let mut worker = system.command("bcrlapi-worker");
+    let worker = Process::start(worker.arg("--").arg(&program), &system.path(""));
+    said(&worker, "worker started").await;
+
+    let being_written = File::options().append(true).open(&program).unwrap();
+    let job = system.submit("mock", &json!({})).await;
+    said(&worker, "cannot start a program now").await;
+    drop(being_written);
+    assert_eq!(ended(&system, &job).await, "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_makes_the_folder_of_running_programs_again() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let worker = worker_of(&system, &[], "echo 1 >\"$2\"");
+    let first = system.submit("mock", &json!({})).await;
+    assert_eq!(ended(&system, &first).await, "succeeded");
+    fs::remove_dir_all(system.shared(layout::RUNNING_DIR)).unwrap();
+    let second = system.submit("mock", &json!({})).await;
+    assert_eq!(ended(&system, &second).await, "succeeded");
+    drop(worker);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,10 +17,13 @@ use chrono::{FixedOffset, TimeDelta};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::EnvFilter;
 
 /// How long file work that is under way may hold up the end of the process.
 const HUNG_WORK_LIMIT: Duration = Duration::from_secs(1);
+/// How many lines of the log may wait for whoever reads it; what comes then is dropped.
+const LOG_LINES_WAITING: usize = 10_000;
 
 /// Mirrors the jobs in the cloud and a lab's shared directory.
 ///
@@ -167,12 +170,14 @@ fn main() -> anyhow::Result<ExitCode> {
     let prints = matches!(args.command, Some(Command::Check(_) | Command::Audit { .. }));
     let default_level = if prints { "off" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
-    // A log that cannot be written is no reason to stop.
-    let log = tracing_subscriber::fmt()
+    // A log that cannot be written, or that nobody reads any more, is no reason to stop.
+    let (log, _log_guard) = NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES_WAITING).finish(io::stderr());
+    tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    log.log_internal_errors(false).init();
+        .with_writer(log)
+        .with_ansi(io::stderr().is_terminal())
+        .log_internal_errors(false)
+        .init();
     // It waits more than it works, and what takes long has threads of its own: one thread is quicker here than two that
     // wake each other, and takes less memory.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -32,7 +32,7 @@ impl Digest {
     }
 
     /// The first 16 hexadecimal digits.
-    pub(crate) fn short(&self) -> String {
+    pub fn short(&self) -> String {
         hex::encode(&self.0[..SHORT_BYTES])
     }
 }

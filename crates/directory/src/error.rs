@@ -63,6 +63,16 @@ pub enum DirectoryError {
 }
 
 impl DirectoryError {
+    /// Whether a file was to get a name on another file system.
+    pub(crate) fn is_between_file_systems(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::CrossesDevices)
+    }
+
+    /// Whether the system did not permit it to this user.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// For `map_err`: an I/O error about a path.
     pub(crate) fn at<E: Into<io::Error>>(path: &Path) -> impl FnOnce(E) -> Self + '_ {
         move |source| Self::Io { path: path.to_owned(), source: source.into() }

@@ -92,9 +92,7 @@ fn open(folder: &Folder, name: &str) -> Result<File, DirectoryError> {
 
 fn open_existing(folder: &Folder, name: &str) -> Result<Option<File>, DirectoryError> {
     let opened = match folder.open_file(name, OFlags::RDWR) {
-        Err(DirectoryError::Io { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            folder.open_file(name, OFlags::RDONLY)?
-        }
+        Err(error) if error.is_denied() => folder.open_file(name, OFlags::RDONLY)?,
         opened => opened?,
     };
     Ok(opened.map(|opened| opened.file))

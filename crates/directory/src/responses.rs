@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::{self, Seek};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -115,8 +116,24 @@ impl Place {
     fn put(&self, opened: &Opened) -> Result<(), DirectoryError> {
         let running = self.running.as_ref().unwrap_or(&self.response);
         self.make_whole(running, opened)?;
-        durable::rename(running, &opened.file, &self.name, &self.response, &self.name)?;
+        let renamed = durable::rename(running, &opened.file, &self.name, &self.response, &self.name);
+        match renamed {
+            Err(error) if error.is_between_file_systems() => self.copy(running, opened)?,
+            renamed => renamed?,
+        }
         self.response.sync()
+    }
+
+    /// For where the two folders are two mounts.
+    fn copy(&self, running: &Folder, opened: &Opened) -> Result<(), DirectoryError> {
+        let staged = format!(".{}.staged", self.name);
+        let mut source = &opened.file;
+        let file = durable::stage(&self.response, &staged, |file| {
+            source.rewind()?;
+            io::copy(&mut source, file).map(drop)
+        })?;
+        durable::put_in_place(&self.response, &file, &staged, &self.name)?;
+        running.remove(&self.name)
     }
 
     /// Makes sure that the response is on the disk, and that others may read it: the agent may be

@@ -6,6 +6,9 @@ use crate::folder::Folder;
 use crate::shared::name_of;
 use crate::{DirectoryError, Lock, SharedDir};
 
+/// How often a lock is taken anew that others at their start have removed.
+const TRIES: u32 = 100;
+
 impl SharedDir {
     /// Takes the lock of the worker with this mark, until it is dropped or the worker dies. Removes those that workers
     /// which are gone have left.
@@ -15,13 +18,14 @@ impl SharedDir {
 
         let path = layout::worker_lock(mark);
         let name = name_of(&path);
-        loop {
+        for _ in 0..TRIES {
             let lock = Lock::acquire(&folder, name)?;
             // Before it was locked, another worker at its start may have taken it for one that was left.
             if lock.is_on(&folder, name) {
                 return Ok(lock);
             }
         }
+        Err(DirectoryError::Locked(folder.path(name)))
     }
 
     /// Whether this is still the lock by which others know that the worker with this mark lives.
@@ -56,7 +60,7 @@ mod tests {
     use super::*;
 
     fn mark(pid: u32) -> WorkerMark {
-        WorkerMark { host: "app1".into(), boot: "now".into(), pid, start: 70, pid_namespace: Some(1) }
+        WorkerMark { host: "app1".into(), machine: None, boot: "now".into(), pid, start: 70, pid_namespace: Some(1) }
     }
 
     #[test]

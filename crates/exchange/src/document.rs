@@ -50,7 +50,10 @@ impl fmt::Display for Position {
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentFault {
     /// It has no bytes, or none but white space.
-    #[error("it is not valid JSON: it is empty; the program has opened it and written nothing into it")]
+    #[error(
+        "it is not valid JSON: it is empty; the program wrote nothing into it, the disk was full, or the file was \
+         not closed"
+    )]
     Empty,
     /// It begins with a UTF-8 byte order mark.
     #[error(

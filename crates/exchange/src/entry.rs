@@ -143,7 +143,8 @@ impl Entry {
 
     /// Whether a worker has the job, which says itself when the program is over.
     pub fn is_held_by_worker(&self) -> bool {
-        Fields::of(self.line()).raw("worker").is_some_and(|mark| mark.get() != "null")
+        // A mark of another version is an object too; a lab's own field of this name is hardly one.
+        Fields::of(self.line()).raw("worker").is_some_and(|mark| mark.get().starts_with('{'))
     }
 
     /// Whether the other is further. An entry without a status says nothing, and is behind whatever

@@ -37,6 +37,8 @@ pub const STATUS_LOCK: &str = "request/.status.lock";
 pub const AGENT_LOCK: &str = ".agent.lock";
 /// How the names of the locks begin that workers hold.
 const WORKER_LOCK_PREFIX: &str = ".worker.lock-";
+/// How much of a boot's id tells it from the others of a lab.
+const BOOT_DIGITS: usize = 8;
 
 /// The request file of a job.
 pub fn request(id: JobId) -> String {
@@ -90,11 +92,13 @@ pub fn displaced_number(file_name: &str) -> Option<(u64, Option<&str>)> {
     Some((number.parse().ok()?, digest_start))
 }
 
-/// The advisory lock (flock) that a worker holds as long as it lives.
+/// The advisory lock (flock) that a worker holds as long as it lives. Anybody may have written the
+/// mark: nothing of it gets into the name but digits.
 pub fn worker_lock(mark: &WorkerMark) -> String {
-    let WorkerMark { pid, start, .. } = mark;
+    let WorkerMark { boot, pid, start, .. } = mark;
+    let boot: String = boot.chars().filter(char::is_ascii_hexdigit).take(BOOT_DIGITS).collect();
     let namespace = mark.pid_namespace.unwrap_or_default();
-    format!("{RUNNING_DIR}/{WORKER_LOCK_PREFIX}{namespace}-{pid}-{start}")
+    format!("{RUNNING_DIR}/{WORKER_LOCK_PREFIX}{boot}-{namespace}-{pid}-{start}")
 }
 
 /// Whether a file in [`RUNNING_DIR`] is the lock of a worker.

@@ -369,10 +369,15 @@ impl Queue {
     /// Says whether that changed anything.
     pub fn claim_again(&mut self, id: JobId, mark: &WorkerMark) -> bool {
         let moves = self.advance(id, State::Processing, None);
-        if let Some(position) = self.position(id).filter(|_| moves) {
-            self.entries[position].set_worker(mark);
+        let Some(position) = self.position(id) else { return false };
+
+        // An entry that was lost and made again has no mark: nobody could ever end the job.
+        let entry = &mut self.entries[position];
+        let lacks_mark = entry.state() == Some(State::Processing) && !entry.is_held_by_worker();
+        if moves || lacks_mark {
+            entry.set_worker(mark);
         }
-        moves
+        moves || lacks_mark
     }
 
     /// The jobs that run under a worker, each with the mark of that worker.

@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 pub struct WorkerMark {
     /// The name of the host.
     pub host: String,
+    /// What tells this machine from all others: made from `/etc/machine-id`, which stays a secret.
+    /// Containers have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// The id of the host's boot, as in `/proc/sys/kernel/random/boot_id`.
     pub boot: String,
     /// The worker's process.
@@ -39,15 +43,27 @@ impl WorkerMark {
     const COMMON_HOSTS: [&str; 4] = ["", "(none)", "localhost", "localhost.localdomain"];
 
     /// What has become of the worker that set this mark, as far as the process `own` can tell: only
-    /// for its own host. `is_gone` says whether a worker of the same boot is gone for certain.
+    /// for its own host. `is_gone` says whether the worker itself is gone, for certain.
     pub fn orphaned(&self, own: &Self, is_gone: impl FnOnce(&Self) -> bool) -> Option<Orphaned> {
-        let is_own_host = self.host == own.host && !Self::COMMON_HOSTS.contains(&self.host.as_str());
-        if self.boot == own.boot {
-            // The same boot is the same host, whatever its name.
-            return is_gone(self).then_some(Orphaned::Killed);
-        }
+        // The same boot is the same host, whatever its name.
+        let orphaned = if self.boot == own.boot {
+            Orphaned::Killed
+        } else if self.is_of_same_host(own) {
+            Orphaned::Restarted
+        } else {
+            return None;
+        };
+        is_gone(self).then_some(orphaned)
+    }
 
-        is_own_host.then_some(Orphaned::Restarted)
+    /// Whether both are of one host, which has been restarted between them. Names are chosen by
+    /// people, who may give one to two hosts: where both know their machine, that counts too.
+    fn is_of_same_host(&self, other: &Self) -> bool {
+        let is_same_machine = match (&self.machine, &other.machine) {
+            (Some(machine), Some(other)) => machine == other,
+            _ => true,
+        };
+        is_same_machine && self.host == other.host && !Self::COMMON_HOSTS.contains(&self.host.as_str())
     }
 }
 
@@ -56,7 +72,7 @@ mod tests {
     use super::*;
 
     fn mark(host: &str, boot: &str) -> WorkerMark {
-        WorkerMark { host: host.into(), boot: boot.into(), pid: 7, start: 70, pid_namespace: Some(1) }
+        WorkerMark { host: host.into(), machine: None, boot: boot.into(), pid: 7, start: 70, pid_namespace: Some(1) }
     }
 
     #[test]
@@ -67,6 +83,16 @@ mod tests {
         assert_eq!(gone(&mark("app1", "now")), Some(Orphaned::Killed));
         assert_eq!(gone(&mark("a container", "now")), Some(Orphaned::Killed));
         assert_eq!(mark("app1", "now").orphaned(&own, |_| false), None);
+    }
+
+    #[test]
+    fn hosts_of_one_name_are_told_apart_by_their_machines() {
+        let of = |machine: Option<&str>, boot| WorkerMark { machine: machine.map(str::to_owned), ..mark("app1", boot) };
+        let own = of(Some("a"), "now");
+        assert_eq!(of(Some("b"), "before").orphaned(&own, |_| true), None);
+        assert_eq!(of(Some("a"), "before").orphaned(&own, |_| true), Some(Orphaned::Restarted));
+        assert_eq!(of(None, "before").orphaned(&own, |_| true), Some(Orphaned::Restarted));
+        assert_eq!(of(None, "before").orphaned(&own, |_| false), None, "it holds its lock");
     }
 
     #[test]

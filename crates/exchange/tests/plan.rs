@@ -223,6 +223,14 @@ fn a_response_that_is_left_alone_for_a_minute_counts_as_done() {
 }
 
 #[test]
+fn a_field_of_the_lab_that_is_called_worker_is_no_mark() {
+    let mut view = lab(&[(1, State::Processing, Some("\"status\": \"processing\", \"worker\": \"gpu1\""))]);
+    view.jobs.get_mut(&id(1)).unwrap().see_response(Some(now()), now());
+    let actions = plan(&view, SETTINGS, now() + TimeDelta::seconds(60));
+    assert!(actions.contains(&Action::Return { id: id(1), due: Due::Early }), "{actions:?}");
+}
+
+#[test]
 fn a_response_that_is_left_alone_is_no_end_while_a_worker_has_the_job() {
     // The second is the mark of a worker of another version: the job is a worker's all the same.
     for mark in ["{\"host\": \"app1\", \"boot\": \"b\", \"pid\": 7, \"start\": 70}", "{\"host\": \"app1\"}"] {

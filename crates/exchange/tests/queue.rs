@@ -298,7 +298,7 @@ fn a_queue_says_whether_it_knows_all_that_another_says() {
 }
 
 fn mark() -> WorkerMark {
-    WorkerMark { host: "app1".to_owned(), boot: "b".to_owned(), pid: 7, start: 70, pid_namespace: None }
+    WorkerMark { host: "app1".to_owned(), machine: None, boot: "b".to_owned(), pid: 7, start: 70, pid_namespace: None }
 }
 
 #[test]
@@ -330,6 +330,11 @@ fn a_job_that_the_worker_has_had_is_not_claimed_anew_when_it_waits_again() {
     assert_eq!(queue, parse(&waiting));
     assert!(queue.claim_again(id(FIRST), &mark()));
     assert!(!queue.claim_again(id(FIRST), &mark()), "once is enough");
+
+    let mut made_anew =
+        Queue::parse(format!("{{\"jobs\": [{{\"uuid\": \"{FIRST}\", \"status\": \"processing\"}}]}}")).unwrap();
+    assert!(made_anew.claim_again(id(FIRST), &mark()), "the entry was lost, and its mark with it");
+    assert_eq!(made_anew.entry(id(FIRST)).unwrap().worker(), Some(mark()));
     assert_eq!(queue.marked().collect::<Vec<_>>(), [(id(FIRST), mark())]);
 }
 

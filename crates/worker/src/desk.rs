@@ -7,11 +7,15 @@ use std::time::{Duration, Instant};
 use bcrlapi_directory::{DirectoryError, Lock, SharedDir, StatusWatch};
 use bcrlapi_domain::{JobId, Outcome, State};
 use bcrlapi_exchange::{Entry, Orphaned, Queue, WorkerMark};
-use chrono::Utc;
 
 use crate::trouble::Trouble;
 use crate::{process, response};
 
+/// [`bcrlapi_domain::limits::RETENTION`], by the monotonic clock.
+const WEEK: Duration = Duration::from_hours(7 * 24);
+/// How long a response that must not be read may become one that may: as long as computers
+/// remember modes (NFS).
+const UNREADABLE_LIMIT: Duration = Duration::from_secs(75);
 /// The pause between two tries to say what could not be said.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// Of how many jobs the end is kept in mind, to be said again where a script without the lock
@@ -27,9 +31,14 @@ pub(crate) struct Desk<'a> {
     mark: WorkerMark,
     /// By it, workers in other containers know that this one lives.
     lock: Option<Lock>,
-    /// All jobs that were started here, until their week is over: none is run twice.
-    started: BTreeSet<JobId>,
+    /// Whether locks reach every container of this host; not where each mount may have its own.
+    has_shared_locks: bool,
+    /// All jobs that were started here or that earlier workers have left, and since when they are
+    /// known: none is run twice.
+    started: BTreeMap<JobId, Instant>,
     running: BTreeSet<JobId>,
+    /// Jobs that somebody else has ended while their programs run.
+    given_up: Vec<JobId>,
     /// Jobs that are over, and whose entries do not say so yet.
     owed: BTreeMap<JobId, End>,
     /// Ends that the entries have said: those of the newest jobs.
@@ -49,6 +58,8 @@ pub(crate) struct Desk<'a> {
     trouble: Trouble,
     /// That entries of jobs that are over are missing.
     missing: Trouble,
+    /// That what earlier workers have left cannot be read.
+    unreadable: Trouble,
 }
 
 /// What an update found and did. Nothing of it counts where the update failed.
@@ -57,6 +68,7 @@ struct Update {
     claimed: Vec<JobId>,
     said: Vec<JobId>,
     missing: Vec<JobId>,
+    given_up: Vec<JobId>,
     orphans: BTreeMap<JobId, Orphaned>,
     has_more: bool,
 }
@@ -67,8 +79,10 @@ impl<'a> Desk<'a> {
             directory,
             mark,
             lock: None,
-            started: BTreeSet::new(),
+            has_shared_locks: false,
+            started: BTreeMap::new(),
             running: BTreeSet::new(),
+            given_up: Vec::new(),
             owed: BTreeMap::new(),
             said: BTreeMap::new(),
             orphans: BTreeMap::new(),
@@ -79,6 +93,7 @@ impl<'a> Desk<'a> {
             has_changed: false,
             trouble: Trouble::default(),
             missing: Trouble::default(),
+            unreadable: Trouble::default(),
         }
     }
 
@@ -92,6 +107,12 @@ impl<'a> Desk<'a> {
     /// How many jobs run.
     pub(crate) fn running(&self) -> usize {
         self.running.len()
+    }
+
+    /// Those of the running jobs that somebody else has ended, as seen at the last look: the agent,
+    /// whose patience was at its end, or a person.
+    pub(crate) fn given_up(&self) -> &[JobId] {
+        &self.given_up
     }
 
     /// How many ended jobs have entries that do not say so yet.
@@ -125,7 +146,8 @@ impl<'a> Desk<'a> {
     pub(crate) fn serve(&mut self, free: usize, now: Instant) -> Result<Vec<JobId>, DirectoryError> {
         let is_time = |at: Option<Instant>| at.is_none_or(|at| now >= at);
         let says_again = self.has_unsaid() && is_time(self.say_again_at);
-        let is_wanted = self.is_due || says_again || free > 0 || self.has_unsaid();
+        let looks_after_running = !self.running.is_empty() && is_time(self.say_again_at);
+        let is_wanted = self.is_due || says_again || free > 0 || self.has_unsaid() || looks_after_running;
         // What was not used has not shown that it can be used: the trouble, if there is any, lasts.
         if !is_wanted || !is_time(self.retry_at) {
             return Ok(Vec::new());
@@ -155,11 +177,16 @@ impl<'a> Desk<'a> {
             return Ok(Vec::new());
         }
 
-        self.hold_lock()?;
-        self.end_orphans()?;
+        // Without its lock it may say what it owes, and claims nothing: a worker in another
+        // container would take it for one that is gone.
+        let held = self.hold_lock();
+        let free = if held.is_ok() { free } else { 0 };
+
+        self.end_orphans(now);
         let update = self.update(free)?;
         self.has_changed = update.has_more;
-        Ok(self.take_in(update, now))
+        let claimed = self.take_in(update, now);
+        held.map(|()| claimed)
     }
 
     /// Whether the queue has changed since it was last worked on.
@@ -175,26 +202,45 @@ impl<'a> Desk<'a> {
     fn hold_lock(&mut self) -> Result<(), DirectoryError> {
         let is_held = self.lock.as_ref().is_some_and(|lock| self.directory.is_lock_of_worker(lock, &self.mark));
         if !is_held {
+            self.directory.make_folders()?;
             self.lock = Some(self.directory.lock_for_worker(&self.mark)?);
+            self.has_shared_locks = !self.directory.is_remote();
         }
         Ok(())
     }
 
-    /// Whether a worker of this boot is gone for certain.
+    /// Whether the worker with this mark is gone, for certain.
     fn is_gone(&self, mark: &WorkerMark) -> bool {
-        if mark.pid_namespace == self.mark.pid_namespace {
+        let is_same_boot = mark.boot == self.mark.boot;
+        if is_same_boot && mark.pid_namespace == self.mark.pid_namespace {
             return !process::is_alive(mark.pid, mark.start);
         }
 
-        // In another container its pid is another process. There is its lock, where locks reach every mount.
-        !self.directory.is_remote() && matches!(self.directory.has_worker(mark), Ok(false))
+        // In another container its pid is another process, and after another boot it may still be
+        // the worker of another host with the same name: there is its lock.
+        let holds_no_lock = matches!(self.directory.has_worker(mark), Ok(false));
+        holds_no_lock && (!is_same_boot || self.has_shared_locks)
     }
 
-    /// Finds out how the jobs of workers that are gone have ended.
-    fn end_orphans(&mut self) -> Result<(), DirectoryError> {
-        while let Some((&id, &orphaned)) = self.orphans.first_key_value() {
+    /// Finds out how the jobs of workers that are gone have ended. What cannot be found out now is
+    /// tried again, and holds up nothing else.
+    fn end_orphans(&mut self, now: Instant) {
+        let orphans: Vec<(JobId, Orphaned)> = self.orphans.iter().map(|(&id, &orphaned)| (id, orphaned)).collect();
+        for (id, orphaned) in orphans {
             // The worker gives a response its name after the program's end, and never before.
-            let end = if response::is_whole(self.directory, id)? { None } else { Some(describe(orphaned).to_owned()) };
+            let end = match response::is_whole(self.directory, id) {
+                Ok(true) => None,
+                Ok(false) => Some(describe(orphaned).to_owned()),
+                Err(error) if error.is_denied() && self.unreadable.lasts(now) >= UNREADABLE_LIMIT => {
+                    Some(format!("{}; its response cannot be read: {error}", describe(orphaned)))
+                }
+                Err(error) => {
+                    if self.unreadable.is_to_be_told(now) {
+                        tracing::warn!(uuid = %id, %error, "cannot read what an earlier worker has left; trying again");
+                    }
+                    continue;
+                }
+            };
             match &end {
                 None => tracing::warn!(uuid = %id, "done: an earlier worker has not come to say so"),
                 Some(error) => tracing::warn!(uuid = %id, error, "failed"),
@@ -202,7 +248,9 @@ impl<'a> Desk<'a> {
             self.orphans.remove(&id);
             self.owed.insert(id, end);
         }
-        Ok(())
+        if self.orphans.is_empty() {
+            self.unreadable.end(now);
+        }
     }
 
     fn update(&self, free: usize) -> Result<Update, DirectoryError> {
@@ -230,8 +278,9 @@ impl<'a> Desk<'a> {
             has_changed |= say_end(queue, id, end);
         }
         for &id in &self.running {
-            let has_moved = queue.claim_again(id, &self.mark);
-            has_changed |= has_moved;
+            has_changed |= queue.claim_again(id, &self.mark);
+            let is_done = queue.entry(id).and_then(Entry::state).is_some_and(State::is_done);
+            update.given_up.extend(is_done.then_some(id));
         }
         has_changed
     }
@@ -240,8 +289,7 @@ impl<'a> Desk<'a> {
     /// it did not hear how it ended. Says whether that changed anything.
     fn claim(&self, queue: &mut Queue, free: usize, update: &mut Update) -> bool {
         for (id, mark) in queue.marked() {
-            let is_known = self.started.contains(&id) || self.owed.contains_key(&id);
-            if is_known {
+            if self.started.contains_key(&id) {
                 continue;
             }
             if mark == self.mark {
@@ -255,7 +303,7 @@ impl<'a> Desk<'a> {
         update.claimed.truncate(free);
 
         let room = free - update.claimed.len();
-        let claimed = queue.claim(&self.mark, room, |id| self.started.contains(&id) || self.owed.contains_key(&id));
+        let claimed = queue.claim(&self.mark, room, |id| self.started.contains_key(&id));
         update.has_more |= room > 0 && claimed.len() == room;
         let has_changed = !claimed.is_empty();
         update.claimed.extend(claimed);
@@ -269,15 +317,17 @@ impl<'a> Desk<'a> {
         while self.said.len() > SAID_MAX {
             self.said.pop_first();
         }
-        self.orphans.extend(update.orphans);
-        self.forget_expired();
+        self.forget_expired(now);
         self.tell_missing(&update.missing, now);
 
         self.retry_at = None;
         self.say_again_at = Some(now + RETRY_PAUSE);
         // How these have ended is yet to be found out.
-        self.is_due = !self.orphans.is_empty();
-        self.started.extend(&update.claimed);
+        self.is_due = !update.orphans.is_empty();
+        let began = update.orphans.keys().chain(&update.claimed);
+        self.started.extend(began.map(|&id| (id, now)));
+        self.orphans.extend(update.orphans);
+        self.given_up = update.given_up;
         self.running.extend(&update.claimed);
         update.claimed
     }
@@ -295,15 +345,16 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// After its week, nobody asks for a job any more.
-    fn forget_expired(&mut self) {
-        let now = Utc::now();
-        while let Some(first) = self.started.first().copied().filter(|id| id.is_expired(now)) {
-            self.started.remove(&first);
-        }
-        while let Some((&first, _)) = self.owed.first_key_value().filter(|(id, _)| id.is_expired(now)) {
-            tracing::error!(uuid = %first, "giving up: the job's week is over, and its entry was never set to done");
-            self.owed.remove(&first);
+    /// After its week, nobody asks for a job any more. This computer's date may be wrong; but a week
+    /// after it was started here, a job's week is over.
+    fn forget_expired(&mut self, now: Instant) {
+        let running = &self.running;
+        let is_over = |id: &JobId, since: Instant| now - since >= WEEK && !running.contains(id);
+        for (id, _) in self.started.extract_if(.., |id, since| is_over(id, *since)) {
+            self.orphans.remove(&id);
+            if self.owed.remove(&id).is_some() {
+                tracing::error!(uuid = %id, "giving up: the job's week is over, and its entry was never set to done");
+            }
         }
     }
 }
@@ -332,6 +383,7 @@ mod tests {
 
     const FIRST: &str = "01a200bc-a5f2-724c-8057-ca5c79931e2d";
     const SECOND: &str = "01a200bc-a5f2-724c-8057-ca5c79931e2e";
+    const THIRD: &str = "01a200bc-a5f2-724c-8057-ca5c79931e2f";
 
     fn id(text: &str) -> JobId {
         text.parse().unwrap()
@@ -417,6 +469,35 @@ mod tests {
         assert_eq!(lab.state(FIRST), Some(State::Processing), "it still runs");
     }
 
+    /// A clock that is eight days ahead made it run again and again.
+    #[test]
+    fn a_job_whose_week_is_over_by_the_clock_is_run_once() {
+        const LONG_AGO: &str = "0180a200-a5f2-724c-8057-ca5c79931e2d";
+        let lab = Lab::new(&[pending(LONG_AGO)]);
+        let mut desk = Desk::new(&lab.directory, own_mark());
+        let now = Instant::now();
+        assert_eq!(desk.serve(2, now).unwrap(), [id(LONG_AGO)]);
+        lab.write(&[pending(LONG_AGO), pending(SECOND)]);
+        assert_eq!(desk.serve(2, now).unwrap(), [id(SECOND)], "it runs");
+        desk.note_end(id(LONG_AGO), None);
+        lab.write(&[pending(LONG_AGO)]);
+        assert_eq!(desk.serve(2, now).unwrap(), [], "it has run");
+        assert_eq!(lab.state(LONG_AGO), Some(State::Done(Outcome::Succeeded)));
+    }
+
+    #[test]
+    fn what_was_started_is_forgotten_after_a_week() {
+        let lab = Lab::new(&[pending(FIRST), pending(SECOND)]);
+        let mut desk = Desk::new(&lab.directory, own_mark());
+        let now = Instant::now();
+        desk.serve(2, now).unwrap();
+        desk.note_end(id(FIRST), None);
+        desk.serve(2, now).unwrap();
+        lab.write(&[]);
+        desk.serve(2, now + WEEK).unwrap();
+        assert_eq!(desk.started.keys().copied().collect::<Vec<_>>(), [id(SECOND)], "it still runs");
+    }
+
     /// Found by the rounds of scripts that overlap: the job was `processing` for ever.
     #[test]
     fn an_end_that_a_script_writes_over_is_said_again() {
@@ -473,11 +554,13 @@ mod tests {
         let now = Instant::now();
         let (request, away) = (lab.directory.path(layout::REQUEST_DIR), lab.directory.path("away"));
         fs::rename(&request, &away).unwrap();
+        fs::write(&request, "no folder").unwrap();
         desk.serve(1, now).unwrap_err();
         let later = now + RETRY_PAUSE / 2;
         assert_eq!(desk.serve(1, later).unwrap(), []);
         assert_eq!(desk.trouble.lasts(later), RETRY_PAUSE / 2);
 
+        fs::remove_file(&request).unwrap();
         fs::rename(&away, &request).unwrap();
         desk.serve(1, now + RETRY_PAUSE).unwrap();
         assert_eq!(desk.trouble.lasts(now + RETRY_PAUSE), Duration::ZERO);
@@ -514,6 +597,56 @@ mod tests {
         }
         assert_eq!(lab.state(FIRST), Some(State::Done(Outcome::Succeeded)));
         assert_eq!(lab.state(SECOND), Some(State::Done(Outcome::Failed)));
+    }
+
+    /// A backup by hard links, or a link, kept the worker from everything else, for ever.
+    #[test]
+    fn a_response_that_nobody_takes_is_none_and_holds_up_no_other_job() {
+        let own = own_mark();
+        let killed = WorkerMark { start: own.start + 1, ..own.clone() };
+        let lab = Lab::new(&[processing(FIRST, &killed), processing(SECOND, &killed), pending(THIRD)]);
+        let backup = lab.directory.path("backup.json");
+        fs::write(&backup, "{}").unwrap();
+        fs::hard_link(&backup, lab.directory.path(&layout::response(id(FIRST)))).unwrap();
+        std::os::unix::fs::symlink(&backup, lab.directory.path(&layout::response(id(SECOND)))).unwrap();
+        let mut desk = Desk::new(&lab.directory, own);
+        let now = Instant::now();
+        let mut claimed = Vec::new();
+        while desk.is_due_now(now) {
+            claimed.extend(desk.serve(1, now).unwrap());
+        }
+        assert_eq!(claimed, [id(THIRD)]);
+        for uuid in [FIRST, SECOND] {
+            assert_eq!(lab.state(uuid), Some(State::Done(Outcome::Failed)));
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_a_running_job_is_seen() {
+        let lab = Lab::new(&[pending(FIRST), pending(SECOND)]);
+        let mut desk = Desk::new(&lab.directory, own_mark());
+        let now = Instant::now();
+        desk.serve(2, now).unwrap();
+        let unmarked = format!("{{\"uuid\": \"{FIRST}\", \"status\": \"processing\"}}");
+        let ended = format!("{{\"uuid\": \"{SECOND}\", \"status\": \"done\", \"outcome\": \"failed\"}}");
+        lab.write(&[unmarked, ended]);
+        desk.serve(0, now + RETRY_PAUSE).unwrap();
+        let queue = lab.directory.read_status().unwrap().queue.unwrap().unwrap();
+        assert_eq!(queue.entry(id(FIRST)).unwrap().worker(), Some(own_mark()), "the entry was made anew");
+        assert_eq!(desk.given_up(), [id(SECOND)]);
+    }
+
+    /// An APP server of the same name on one NFS directory ended its jobs as of before a restart.
+    #[test]
+    fn a_worker_of_another_boot_that_holds_its_lock_lives() {
+        let own = own_mark();
+        let other_host = WorkerMark { boot: "another".to_owned(), machine: None, ..own.clone() };
+        let lab = Lab::new(&[processing(FIRST, &other_host), pending(SECOND)]);
+        let _lock = lab.directory.lock_for_worker(&other_host).unwrap();
+        let mut desk = Desk::new(&lab.directory, own);
+        let now = Instant::now();
+        assert_eq!(desk.serve(1, now).unwrap(), [id(SECOND)]);
+        assert!(!desk.is_due_now(now));
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Failure {
         Self::with_words(format!("the program ran longer than --timeout {timeout} and was ended"), words)
     }
 
+    /// The job has its end already: this is for the log.
+    pub(crate) fn of_given_up() -> Self {
+        Self::plain("the job was ended by somebody else while its program ran".to_owned())
+    }
+
     pub(crate) fn of_stop() -> Self {
         Self::plain("the worker was stopped before the program had finished".to_owned())
     }

@@ -10,9 +10,13 @@ use std::time::Duration;
 use bcrlapi_directory::Verdict;
 use bcrlapi_worker::{Config, Stop};
 use clap::{Parser, Subcommand};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
+use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::EnvFilter;
+
+/// How many lines of the log may wait for whoever reads it; what comes then is dropped.
+const LOG_LINES_WAITING: usize = 10_000;
 
 const EXAMPLE: &str =
     "COMMAND is called with two more arguments: the request file to read and the response file to write.
@@ -23,7 +27,8 @@ Examples:
   bcrlapi-worker --shared /shared/bcrlapi -- python3 main.py
   bcrlapi-worker check --shared /shared/bcrlapi -- python3 main.py
 
-The first SIGTERM, SIGHUP or Ctrl-C lets running programs finish; the second one kills them.";
+The first SIGTERM, SIGHUP or Ctrl-C lets running programs finish; a second SIGTERM or Ctrl-C
+kills them.";
 
 const CHECK_HELP: &str = "\
 Prints a line each, beginning with ok, warn or FAIL:
@@ -99,11 +104,16 @@ fn main() -> anyhow::Result<ExitCode> {
     let work = args.work.expect("without a subcommand, a command is required");
 
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // A log that cannot be written is no reason to stop.
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
-    log.log_internal_errors(false).init();
+    // A log that cannot be written, or that nobody reads any more, is no reason to stop.
+    let (log, _log_guard) = NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES_WAITING).finish(io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(log)
+        .with_ansi(io::stderr().is_terminal())
+        .log_internal_errors(false)
+        .init();
 
+    take_signals_of_the_system()?;
     let stop = Arc::new(Stop::default());
     ask_on_signals(Arc::clone(&stop))?;
     let config = Config {
@@ -129,6 +139,15 @@ fn check(work: &Work) -> anyhow::Result<ExitCode> {
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// A write over the limit on a file's size (ulimit -f) is to fail, not to end the worker; and whoever
+/// has started it may not care how its children end (SIGCHLD ignored), but it does.
+fn take_signals_of_the_system() -> io::Result<()> {
+    for signal in [SIGXFSZ, SIGCHLD] {
+        signal_hook::flag::register(signal, Arc::default())?;
+    }
+    Ok(())
+}
+
 /// SIGHUP is what a worker gets whose terminal or ssh connection goes away: its jobs should not go
 /// with it.
 fn ask_on_signals(stop: Arc<Stop>) -> io::Result<()> {
@@ -137,8 +156,12 @@ fn ask_on_signals(stop: Arc<Stop>) -> io::Result<()> {
         signals.add_signal(SIGHUP)?;
     }
     thread::spawn(move || {
-        for _ in signals.forever() {
-            stop.ask();
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                stop.hang_up()
+            } else {
+                stop.ask()
+            }
             tracing::info!("{}", stop.describe());
         }
     });

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::process;
 
+use bcrlapi_directory::Digest;
 use bcrlapi_exchange::WorkerMark;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
@@ -23,11 +24,21 @@ pub(crate) fn own_mark() -> io::Result<WorkerMark> {
     let namespace = fs::metadata("/proc/self/ns/pid").ok().map(|namespace| namespace.ino());
     Ok(WorkerMark {
         host: word_in("/proc/sys/kernel/hostname")?,
+        machine: fs::read("/etc/machine-id").ok().and_then(|id| machine_of(&id)),
         boot: word_in("/proc/sys/kernel/random/boot_id")?,
         pid: process::id(),
         start,
         pid_namespace: namespace.filter(|namespace| *namespace != NAMESPACE_OF_HOST),
     })
+}
+
+/// A name for this machine, made from its id: the id itself is a secret. `None` where an image has
+/// left the id empty.
+fn machine_of(id: &[u8]) -> Option<String> {
+    const ID_DIGITS: usize = 32;
+    let id = id.trim_ascii();
+    let is_id = id.len() == ID_DIGITS && id.iter().all(u8::is_ascii_hexdigit);
+    is_id.then(|| Digest::of(&[b"bcrlapi-worker", id].concat()).short())
 }
 
 /// Whether whoever has started this process wants it to go on after a hang-up, as nohup(1) does.
@@ -75,6 +86,14 @@ mod tests {
         assert!(is_alive(own.pid, own.start));
         assert!(!is_alive(own.pid, own.start + 1), "another one had the pid before");
         assert_ne!((own.host.as_str(), own.boot.as_str()), ("", ""));
+    }
+
+    #[test]
+    fn a_machine_has_a_name_that_does_not_tell_its_id() {
+        let id = b"5f0c5f0c5f0c5f0c5f0c5f0c5f0c5f0c\n";
+        let name = machine_of(id).unwrap();
+        assert!(name.len() >= 16 && !name.contains("5f0c5f0c"), "{name}");
+        assert_eq!(machine_of(b"\n").or_else(|| machine_of(b"uninitialized\n")), None);
     }
 
     #[test]

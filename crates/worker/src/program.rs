@@ -5,22 +5,29 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::Stop;
 use crate::failure::LastWords;
 use crate::output::{Output, Pipe, Stream};
+use crate::trouble::Trouble;
 
+/// How long a start that fails for want of something is tried again, and the pause between two tries.
+const START_LIMIT: Duration = Duration::from_mins(10);
+const START_PAUSE: Duration = Duration::from_millis(200);
 /// How often a running program is looked at: a stop is heard so soon.
 const WATCH_STEP: Duration = Duration::from_millis(100);
 /// The shortest step where the system does not tell when a process ends (Linux before 5.3): an
 /// eighth of the time that the program has run, between these two.
 const WATCH_STEP_MIN: Duration = Duration::from_millis(1);
-/// How long a program that has run for too long may take to end by itself.
-const TIMEOUT_GRACE: Duration = Duration::from_secs(10);
+/// How long a program that is to end before its time may take to end by itself.
+const END_GRACE: Duration = Duration::from_secs(10);
 /// How long the rest of its output may wait for whoever reads the worker's.
 const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 
@@ -42,6 +49,8 @@ pub(crate) enum Ending {
     TimedOut(Duration),
     /// The worker had to go at once.
     Stopped,
+    /// Somebody else has ended the job.
+    GivenUp,
 }
 
 impl Program<'_> {
@@ -49,25 +58,61 @@ impl Program<'_> {
     ///
     /// The program gets a process group of its own: Ctrl-C at the worker's terminal is for the
     /// worker.
-    pub(crate) fn run(self, request: &Path, response: &Path) -> io::Result<(Ending, LastWords)> {
+    ///
+    /// Ends it before its time once `is_given_up`.
+    pub(crate) fn run(
+        self,
+        request: &Path,
+        response: &Path,
+        is_given_up: &AtomicBool,
+    ) -> io::Result<(Ending, LastWords)> {
         let (name, arguments) = self.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut child = Command::new(name)
+        let mut command = Command::new(name);
+        command
             .args(arguments)
             .args([request, response])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
+            .process_group(0);
+        let mut child = self.start(&mut command)?;
 
         let pipes = [Pipe::new(Stream::Stdout, child.stdout.take()), Pipe::new(Stream::Stderr, child.stderr.take())];
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pidfd = group.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let mut run = Run { child, group, pidfd, pipes, started: Instant::now() };
 
-        let ending = run.watch(self)?;
+        let ending = run.watch(self, is_given_up)?;
         Ok((ending, run.last_words(self.output)))
     }
+
+    /// Starts the program, within a limit: what the system has too little of for a moment is no
+    /// fault of the job.
+    fn start(self, command: &mut Command) -> io::Result<Child> {
+        let give_up_at = Instant::now() + START_LIMIT;
+        let mut trouble = Trouble::default();
+        loop {
+            let error = match command.spawn() {
+                Ok(child) => return Ok(child),
+                Err(error) => error,
+            };
+            if !may_pass(&error) || self.stop.is_urgent() || Instant::now() >= give_up_at {
+                return Err(error);
+            }
+
+            if trouble.is_to_be_told(Instant::now()) {
+                tracing::warn!(%error, "cannot start a program now; trying again");
+            }
+            thread::sleep(START_PAUSE);
+        }
+    }
+}
+
+/// Whether the system may start a program, or a thread, a little later: it has no process, no
+/// memory or no descriptor left now, or somebody is just writing the program's file.
+pub(crate) fn may_pass(error: &io::Error) -> bool {
+    const PASSING: [Errno; 5] = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::TXTBSY];
+    Errno::from_io_error(error).is_some_and(|error| PASSING.contains(&error))
 }
 
 /// A program that runs.
@@ -81,7 +126,7 @@ struct Run {
 }
 
 impl Run {
-    fn watch(&mut self, program: Program<'_>) -> io::Result<Ending> {
+    fn watch(&mut self, program: Program<'_>, is_given_up: &AtomicBool) -> io::Result<Ending> {
         let mut ended_as = None;
         let mut kill_at = None;
         loop {
@@ -101,12 +146,14 @@ impl Run {
                 ended_as = Some(Ending::Stopped);
                 self.signal(Signal::KILL);
             }
-            if let Some(timeout) = program.timeout.filter(|timeout| ran >= *timeout)
-                && ended_as.is_none()
-            {
-                ended_as = Some(Ending::TimedOut(timeout));
-                kill_at = Some(now + TIMEOUT_GRACE);
-                self.signal(Signal::TERM);
+            if ended_as.is_none() {
+                let timed_out = program.timeout.filter(|timeout| ran >= *timeout).map(Ending::TimedOut);
+                let given_up = is_given_up.load(Ordering::Relaxed).then_some(Ending::GivenUp);
+                ended_as = timed_out.or(given_up);
+                if ended_as.is_some() {
+                    kill_at = Some(now + END_GRACE);
+                    self.signal(Signal::TERM);
+                }
             }
             if kill_at.is_some_and(|kill_at| now >= kill_at) {
                 kill_at = None;

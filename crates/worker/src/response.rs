@@ -57,6 +57,14 @@ impl<'a> Response<'a> {
                     return Err("the program wrote no response file".to_owned());
                 }
                 Ok(None) => thread::sleep(MISSING_PAUSE),
+                // The program's user or its umask has seen to it that it will never be read.
+                Err(error)
+                    if error.is_denied() && since.elapsed() >= *grace.get_or_insert_with(|| self.missing_grace()) =>
+                {
+                    return Err(format!(
+                        "the response file cannot be read by the worker's user: {error}; run the program as that user"
+                    ));
+                }
                 Err(error) => {
                     if trouble.is_to_be_told(Instant::now()) {
                         tracing::warn!(uuid = %self.id, %error, "cannot take the response; trying again");
@@ -119,7 +127,12 @@ fn settled(error: DirectoryError) -> Result<Option<Result<(), String>>, Director
 
 /// Whether the job's response is in its place, and whole.
 pub(crate) fn is_whole(directory: &SharedDir, id: JobId) -> Result<bool, DirectoryError> {
-    let Some(file) = directory.open_response(id)? else { return Ok(false) };
+    let file = match directory.open_response(id) {
+        Ok(Some(file)) => file,
+        // Nobody takes a link, a folder or a file of two names, however long it is waited for.
+        Ok(None) | Err(DirectoryError::NotAFile(_) | DirectoryError::HardLinked(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    };
     match document::check(file) {
         Ok(()) => Ok(true),
         Err(DocumentFault::Unreadable(source)) => {

@@ -1,4 +1,8 @@
+use std::collections::BTreeMap;
+use std::mem;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
@@ -11,7 +15,7 @@ use crate::command::{self, NotStartable};
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::program::{Ending, Program};
+use crate::program::{self, Ending, Program};
 use crate::response::Response;
 use crate::{Stop, WorkerError, process};
 
@@ -62,6 +66,8 @@ pub fn run(config: &Config, stop: &Stop) -> Result<usize, WorkerError> {
             desk: Desk::new(&directory, mark),
             ended,
             endings,
+            given_up: BTreeMap::new(),
+            unstarted: Vec::new(),
             cannot_start: None,
             jobs_run: 0,
             is_taking: true,
@@ -109,6 +115,10 @@ struct Shift<'a> {
     desk: Desk<'a>,
     ended: Sender<Ended>,
     endings: Receiver<Ended>,
+    /// Whether the program of each running job is to end before its time.
+    given_up: BTreeMap<JobId, Arc<AtomicBool>>,
+    /// Jobs for which the system had no thread left.
+    unstarted: Vec<JobId>,
     cannot_start: Option<WorkerError>,
     jobs_run: usize,
     /// Whether further jobs are wanted.
@@ -124,6 +134,9 @@ impl<'a> Shift<'a> {
     {
         let stop = self.program.stop;
         loop {
+            for id in mem::take(&mut self.unstarted) {
+                self.start(id, scope);
+            }
             let is_last = stop.is_urgent() && self.desk.running() == 0;
             if is_last {
                 self.desk.hurry();
@@ -134,6 +147,7 @@ impl<'a> Shift<'a> {
             match self.desk.serve(free, Instant::now()) {
                 Ok(claimed) => {
                     for id in claimed {
+                        tracing::info!(uuid = %id, "started");
                         self.start(id, scope);
                     }
                     self.is_taking &= !self.config.once;
@@ -143,6 +157,7 @@ impl<'a> Shift<'a> {
                 Err(_) => {}
             }
 
+            self.end_given_up();
             if is_last || self.is_over() {
                 break;
             }
@@ -159,6 +174,16 @@ impl<'a> Shift<'a> {
         }
     }
 
+    /// Ends the programs of jobs that have an end already: they would only keep others waiting.
+    fn end_given_up(&self) {
+        for id in self.desk.given_up() {
+            let Some(is_given_up) = self.given_up.get(id) else { continue };
+            if !is_given_up.swap(true, Ordering::Relaxed) {
+                tracing::warn!(uuid = %id, "somebody else has ended the job while its program runs; ending the program");
+            }
+        }
+    }
+
     fn is_over(&self) -> bool {
         if self.is_taking || self.desk.running() > 0 {
             return false;
@@ -171,20 +196,24 @@ impl<'a> Shift<'a> {
     where
         'a: 'scope,
     {
-        tracing::info!(uuid = %id, "started");
         self.is_idle = false;
         self.program.stop.set_running(self.desk.running());
 
         let (directory, program, ended) = (self.directory, self.program, self.ended.clone());
+        let is_given_up = Arc::clone(self.given_up.entry(id).or_default());
         let run = move || {
-            let end = run_job(directory, program, id);
+            let end = run_job(directory, program, id, &is_given_up);
             // The receiver lives as long as the scope's threads.
             let _ = ended.send(Ended { id, end });
         };
         let spawned = thread::Builder::new().spawn_scoped(scope, run);
-        if let Err(error) = spawned {
-            let end = Err(JobError::CannotStart(NotStartable::System(error)));
-            self.take_in(Ended { id, end });
+        match spawned {
+            Ok(_) => {}
+            Err(error) if program::may_pass(&error) && !self.program.stop.is_urgent() => self.unstarted.push(id),
+            Err(error) => {
+                let end = Err(JobError::CannotStart(NotStartable::System(error)));
+                self.take_in(Ended { id, end });
+            }
         }
     }
 
@@ -220,6 +249,7 @@ impl<'a> Shift<'a> {
             }
         };
         self.jobs_run += 1;
+        self.given_up.remove(&id);
         self.desk.note_end(id, error);
         self.program.stop.set_running(self.desk.running());
     }
@@ -234,11 +264,11 @@ impl<'a> Shift<'a> {
 }
 
 /// Runs the program on the job, and takes what it has written.
-fn run_job(directory: &SharedDir, program: Program<'_>, id: JobId) -> Result<(), JobError> {
+fn run_job(directory: &SharedDir, program: Program<'_>, id: JobId, is_given_up: &AtomicBool) -> Result<(), JobError> {
     let request = directory.path(&layout::request(id));
     let response = Response::new(directory, id, program.stop);
 
-    let ran = program.run(&request, &directory.running_path(id));
+    let ran = program.run(&request, &directory.running_path(id), is_given_up);
     let (ending, words) = ran.map_err(|reason| JobError::CannotStart(NotStartable::System(reason)))?;
     let failure = match ending {
         Ending::Exited(status) if status.success() => match response.take() {
@@ -248,6 +278,7 @@ fn run_job(directory: &SharedDir, program: Program<'_>, id: JobId) -> Result<(),
         Ending::Exited(status) => Failure::of_exit(status, &words),
         Ending::TimedOut(timeout) => Failure::of_timeout(timeout, &words),
         Ending::Stopped => Failure::of_stop(),
+        Ending::GivenUp => Failure::of_given_up(),
     };
     Err(JobError::Failed(failure))
 }

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 const FINISH: u32 = 1;
 
@@ -6,6 +6,7 @@ const FINISH: u32 = 1;
 #[derive(Debug, Default)]
 pub struct Stop {
     asked: AtomicU32,
+    has_hung_up: AtomicBool,
     running: AtomicUsize,
 }
 
@@ -15,9 +16,15 @@ impl Stop {
         self.asked.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Asks to stop, and never in a hurry: a terminal that closes, and systemd, send this beside
+    /// another signal, for one and the same stop.
+    pub fn hang_up(&self) {
+        self.has_hung_up.store(true, Ordering::Relaxed);
+    }
+
     /// Whether no further job should be taken.
     pub fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) >= FINISH
+        self.asked.load(Ordering::Relaxed) >= FINISH || self.has_hung_up.load(Ordering::Relaxed)
     }
 
     /// Whether what runs should be killed.
@@ -48,6 +55,17 @@ impl Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hang_up_beside_another_signal_is_the_same_wish() {
+        let stop = Stop::default();
+        stop.hang_up();
+        stop.ask();
+        stop.hang_up();
+        assert!(stop.is_asked() && !stop.is_urgent());
+        stop.ask();
+        assert!(stop.is_urgent());
+    }
 
     #[test]
     fn who_asks_is_told_what_is_waited_for() {

@@ -295,7 +295,7 @@ fn left_behind(sight: &Sight) -> Subjects {
     subjects
 }
 
-/// Whether no program runs whose file this is. Of what cannot be read nothing is said: the file may
+/// Whether no program runs or has failed whose file this is. Of what cannot be read nothing is said: the file may
 /// be all that is left of a run.
 fn is_orphan(sight: &Sight, file: &FileSeen) -> bool {
     let Some(queue) = sight.queue() else { return false };
@@ -306,10 +306,11 @@ fn is_orphan(sight: &Sight, file: &FileSeen) -> bool {
     }
 
     let job = layout::job_of_running(name);
-    let may_run = match job.and_then(|id| queue.entry(id)) {
-        Some(entry) => entry.state().is_none_or(|state| state == State::Processing),
+    let is_needed = match job.and_then(|id| queue.entry(id)).map(Entry::state) {
+        // It runs; or its error names the file, for people to look at.
+        Some(state) => matches!(state, None | Some(State::Processing | State::Done(Outcome::Failed))),
         None => false,
     };
 
-    !may_run && sight.is_older_than(file.written, RUNNING_AGE_MAX)
+    !is_needed && sight.is_older_than(file.written, RUNNING_AGE_MAX)
 }
