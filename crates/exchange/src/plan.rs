@@ -97,8 +97,8 @@ fn anew(view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> {
 fn along(file: &Queue, view: &View, settings: Settings, now: DateTime<Utc>) -> Vec<Action> {
     let mut actions: Vec<Action> =
         next_queue(Some(file), view, settings, now).map(Action::Publish).into_iter().collect();
-    let open = file.entries().iter().filter(|entry| entry.state().is_some_and(|state| !state.is_done()));
-    let in_doubt = open.filter_map(Entry::id).chain(file.lacking(&view.requests));
+    let open = file.jobs().filter(|(_, entry)| entry.state().is_some_and(|state| !state.is_done()));
+    let in_doubt = open.map(|(id, _)| id).chain(file.lacking(&view.requests));
     actions.extend(unknown_jobs(in_doubt, view, now).map(Action::Ask));
     if is_prune_due(view, now) && !file.has_expired(now) {
         actions.push(Action::Prune);

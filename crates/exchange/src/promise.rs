@@ -159,8 +159,8 @@ fn keeps_the_order(publish: &Publish<'_>) -> bool {
 
 fn moves_no_status_back(publish: &Publish<'_>) -> bool {
     let Some(replaced) = publish.replaced() else { return true };
-    publish.queue.entries().iter().all(|entry| {
-        let before = entry.id().and_then(|id| replaced.entry(id));
+    publish.queue.jobs().all(|(id, entry)| {
+        let before = replaced.entry(id);
         before.is_none_or(|before| !entry.is_behind(before))
     })
 }

@@ -34,7 +34,7 @@ const TYPICAL_LINE_BYTES: usize = 144;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Queue {
     entries: Vec<Entry>,
-    /// The position of each job's first entry, in the order of the jobs' ids.
+    /// The position of each job's furthest entry, in the order of the jobs' ids.
     index: Vec<u32>,
     /// Name and value, as JSON.
     other_fields: Vec<(String, String)>,
@@ -189,15 +189,23 @@ impl Queue {
         queue
     }
 
-    /// Of two entries of one job, the first one counts.
+    /// Of several entries of one job the furthest counts; of those that are as far, the first.
     fn make_index(&mut self) {
-        let id_at = |position: &u32| self.entries[*position as usize].id();
+        let entry_at = |position: u32| &self.entries[position as usize];
         let positions = 0..u32::try_from(self.entries.len()).expect("there is a limit to the entries");
-        let mut index: Vec<u32> = positions.filter(|position| id_at(position).is_some()).collect();
+        let mut index: Vec<u32> = positions.filter(|position| entry_at(*position).id().is_some()).collect();
+
         // Most queues are in this order already. A stable sort keeps the first entry of a job
         // first.
-        index.sort_by_key(id_at);
-        index.dedup_by_key(|position| id_at(position));
+        index.sort_by_key(|position| entry_at(*position).id());
+        index.dedup_by(|other, furthest| {
+            let (entry, furthest_entry) = (entry_at(*other), entry_at(*furthest));
+            let is_of_same_job = entry.id() == furthest_entry.id();
+            if is_of_same_job && furthest_entry.is_behind(entry) {
+                *furthest = *other;
+            }
+            is_of_same_job
+        });
         self.index = index;
     }
 
@@ -248,7 +256,7 @@ impl Queue {
         &self.entries
     }
 
-    /// The job's entry; the first one, should somebody have made two.
+    /// The job's entry; the furthest one, should somebody have made several.
     pub fn entry(&self, id: JobId) -> Option<&Entry> {
         self.position(id).map(|position| &self.entries[position])
     }
@@ -262,9 +270,17 @@ impl Queue {
         self.index.binary_search_by_key(&Some(id), |position| self.entries[*position as usize].id())
     }
 
+    /// The entry of each job, oldest job first; the furthest one, should somebody have made several.
+    pub fn jobs(&self) -> impl Iterator<Item = (JobId, &Entry)> {
+        self.index.iter().filter_map(|position| {
+            let entry = &self.entries[*position as usize];
+            Some((entry.id()?, entry))
+        })
+    }
+
     /// The jobs that have an entry, oldest first.
     fn ids(&self) -> impl Iterator<Item = JobId> {
-        self.index.iter().filter_map(|position| self.entries[*position as usize].id())
+        self.jobs().map(|(id, _)| id)
     }
 
     /// The jobs of these that have no entry.
@@ -280,11 +296,14 @@ impl Queue {
     /// Appends an entry at the end of the queue.
     pub fn push(&mut self, entry: Entry) {
         let position = u32::try_from(self.entries.len()).expect("there is a limit to the entries");
-        let place = entry.id().map(|id| self.place_in_index(id));
-        self.entries.push(entry);
-        if let Some(Err(place)) = place {
-            self.index.insert(place, position);
+        match entry.id().map(|id| self.place_in_index(id)) {
+            Some(Err(place)) => self.index.insert(place, position),
+            Some(Ok(place)) if self.entries[self.index[place] as usize].is_behind(&entry) => {
+                self.index[place] = position;
+            }
+            Some(Ok(_)) | None => {}
         }
+        self.entries.push(entry);
     }
 
     /// The first pending job from the top: the one the APP server's turn is for.
@@ -292,7 +311,7 @@ impl Queue {
         (0..self.entries.len()).find_map(|position| self.pending_at(position))
     }
 
-    /// The job that waits at this position. A second entry of a job counts for nothing.
+    /// The job that waits at this position. An entry beside one that is further counts for nothing.
     fn pending_at(&self, position: usize) -> Option<JobId> {
         let entry = &self.entries[position];
         let id = entry.id().filter(|_| entry.state() == Some(State::Pending))?;
@@ -323,7 +342,7 @@ impl Queue {
     /// The entries that are further than those here, or whose jobs have none here: what the other
     /// queue knows more. An entry that waits says nothing that the cloud does not know.
     pub(crate) fn news_in<'a>(&self, other: &'a Self) -> impl Iterator<Item = &'a Entry> {
-        other.entries.iter().filter(|entry| entry.has_started() && self.is_behind(entry))
+        other.jobs().map(|(_, entry)| entry).filter(|entry| entry.has_started() && self.is_behind(entry))
     }
 
     /// Whether the other queue says of no job that it is further than it is here, and knows none
@@ -382,19 +401,13 @@ impl Queue {
 
     /// The jobs that run under a worker, each with the mark of that worker.
     pub fn marked(&self) -> impl Iterator<Item = (JobId, WorkerMark)> {
-        self.index.iter().filter_map(|position| {
-            let entry = &self.entries[*position as usize];
-            let mark = (entry.state() == Some(State::Processing)).then(|| entry.worker())??;
-            Some((entry.id()?, mark))
-        })
+        let running = self.jobs().filter(|(_, entry)| entry.state() == Some(State::Processing));
+        running.filter_map(|(id, entry)| Some((id, entry.worker()?)))
     }
 
     /// How many jobs wait, and how many run.
     pub fn waiting_and_running(&self) -> (usize, usize) {
-        let count = |state| {
-            let entries = self.index.iter().map(|position| &self.entries[*position as usize]);
-            entries.filter(|entry| entry.state() == Some(state)).count()
-        };
+        let count = |state| self.jobs().filter(|(_, entry)| entry.state() == Some(state)).count();
         (count(State::Pending), count(State::Processing))
     }
 

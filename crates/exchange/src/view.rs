@@ -222,8 +222,8 @@ impl View {
         let of_open = open.filter_map(|known| queue.entry(known.job.id));
         // Of these the cloud may have said nothing yet. Those that are done are too many, and most
         // are old.
-        let runs = queue.entries().iter().filter(|entry| entry.state() == Some(State::Processing));
-        let of_unknown = runs.filter(|entry| entry.id().is_some_and(|id| !self.is_known(id)));
+        let runs = queue.jobs().filter(|(_, entry)| entry.state() == Some(State::Processing));
+        let of_unknown = runs.filter(|(id, _)| !self.is_known(*id)).map(|(_, entry)| entry);
 
         let started: Vec<Entry> = of_open.chain(of_unknown).filter(|entry| self.is_news(entry)).cloned().collect();
         for entry in started {
@@ -351,8 +351,8 @@ impl View {
             QueueSeen::Whole(queue) => queue.news_in(displaced).filter(is_welcome).cloned().collect(),
             // Without a queue, what is over is made again from the rows.
             QueueSeen::Missing | QueueSeen::Broken { .. } => {
-                let started = displaced.entries().iter().filter(|entry| entry.has_started());
-                started.filter(|entry| entry.id().is_some_and(|id| !self.is_over(id, entry))).cloned().collect()
+                let started = displaced.jobs().filter(|(_, entry)| entry.has_started());
+                started.filter(|(id, entry)| !self.is_over(*id, entry)).map(|(_, entry)| entry.clone()).collect()
             }
         };
         for entry in news {

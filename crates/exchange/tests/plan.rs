@@ -443,6 +443,30 @@ fn what_was_seen_to_run_has_no_second_turn_whatever_becomes_of_the_queue() {
 }
 
 #[test]
+fn a_job_with_several_entries_is_as_far_as_the_furthest() {
+    let line = |number, status: &str| format!("{{\"uuid\": \"{}\", \"status\": \"{status}\"}}", id(number));
+    let twice =
+        |status: &str| format!("{{\"jobs\": [{}, {}, {}]}}", line(1, "pending"), line(2, "pending"), line(1, status));
+    let mut view = lab(&[(1, State::Pending, PENDING), (2, State::Pending, PENDING)]);
+
+    see(&mut view, &twice("processing"), now());
+    assert_eq!(actions(&view), [Action::Report { id: id(1), progress: None, message: None }]);
+    assert!(view.seen.contains_key(&id(1)));
+
+    view.learn(job(1, State::Processing));
+    see(&mut view, &twice("done"), now());
+    assert_eq!(actions(&view), [Action::Return { id: id(1), due: Due::Announced }]);
+
+    // What is to be published keeps the promise: the entry that waits is none that went back.
+    view.learn(job(3, State::Pending));
+    view.jobs.get_mut(&id(3)).unwrap().has_request = true;
+    let published = actions(&view);
+    let Some(Action::Publish(queue)) = published.first() else { panic!("{published:?}") };
+    let publish = bcrlapi_exchange::promise::Publish { view: &view, queue, now: now() };
+    assert_eq!((publish.broken_rule(), queue.first_pending()), (None, Some(id(2))));
+}
+
+#[test]
 fn the_journal_says_what_was_seen_and_not_told() {
     let mut view = lab(&[(1, State::Pending, PENDING), (2, State::Processing, PROCESSING)]);
     assert!(view.to_journal().is_empty(), "the cloud knows what runs");

@@ -237,6 +237,49 @@ fn the_first_pending_from_the_top_has_the_turn() {
 }
 
 #[test]
+fn of_several_entries_of_one_job_the_furthest_counts() {
+    let entry = |id: &str, status: &str, more: &str| format!("{{\"uuid\": \"{id}\", \"status\": \"{status}\"{more}}}");
+    let queue = |jobs: &[String]| parse(&format!("{{\"jobs\": [{}]}}", jobs.join(", ")));
+    let done = State::Done(Outcome::Succeeded);
+
+    let mut twice = queue(&[
+        entry(SECOND, "pending", ""),
+        entry(FIRST, "pending", ""),
+        entry(FIRST, "done", ", \"a\": 1"),
+        entry(FIRST, "failed", ""),
+        entry(SECOND, "processing", ""),
+    ]);
+    assert_eq!(twice.entry(id(FIRST)).unwrap().state(), Some(done), "the first of those that are as far");
+    assert_eq!((twice.first_pending(), twice.waiting_and_running()), (None, (0, 1)));
+    assert_eq!(twice.claim(&mark(), 5, |_| false), []);
+    assert!(!twice.claim_again(id(SECOND), &mark()));
+
+    let once = queue(&[entry(FIRST, "done", ""), entry(SECOND, "processing", "")]);
+    assert!(once.knows_all_of(&twice) && twice.knows_all_of(&once));
+
+    assert!(twice.advance(id(SECOND), done, None), "the entry that counts moves on");
+    assert_eq!(twice.entries()[4].state(), Some(done));
+    let waits = twice.entries().iter().filter(|entry| entry.state() == Some(State::Pending)).count();
+    assert_eq!(waits, 2, "the others stay as they are");
+}
+
+#[test]
+fn an_entry_that_is_appended_counts_if_it_is_further() {
+    let entry = |status: &str| with_entry(&format!("\"status\": \"{status}\""));
+    for (first, second, counts) in [
+        ("pending", "processing", State::Processing),
+        ("processing", "pending", State::Processing),
+        ("done", "failed", State::Done(Outcome::Succeeded)),
+    ] {
+        let mut queue = Queue::default();
+        queue.push(entry(first));
+        queue.push(entry(second));
+        assert_eq!(queue.entry(id(FIRST)).unwrap().state(), Some(counts), "{first}, {second}");
+        assert_eq!(Queue::parse(queue.render()).unwrap(), queue);
+    }
+}
+
+#[test]
 fn an_entry_only_moves_forward() {
     let mut file = parse(&format!("{{\"jobs\": [{{\"uuid\": \"{FIRST}\", \"status\": \"processing\"}}]}}"));
     assert!(!file.advance(id(FIRST), State::Pending, None));

@@ -69,7 +69,7 @@ pub const RULES: [Rule; 20] = [
     Rule {
         name: "a job is in the queue once",
         severity: Severity::Fail,
-        advice: "remove all entries of it but the first, under the lock; which script appends?",
+        advice: "the furthest counts; remove all others, under the lock; which script appends?",
         broken_by: doubled,
     },
     Rule {
@@ -177,7 +177,8 @@ fn doubled(sight: &Sight) -> Subjects {
 }
 
 fn pending_without_request(sight: &Sight) -> Subjects {
-    let waits = sight.entries().filter(|(_, entry)| entry.state() == Some(State::Pending));
+    let Some(queue) = sight.queue() else { return none() };
+    let waits = queue.jobs().filter(|(id, entry)| !id.is_expired(sight.now) && entry.state() == Some(State::Pending));
     waits.filter(|(id, _)| !sight.requests.contains(id)).map(|(id, _)| Subject::Job(id)).collect()
 }
 
