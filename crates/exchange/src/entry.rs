@@ -155,7 +155,7 @@ impl Entry {
 
     /// Whether a program has wanted the job: it is not pending any more.
     pub(crate) fn has_started(&self) -> bool {
-        self.state().is_some_and(|state| state != State::Pending)
+        self.said.has_started()
     }
 
     /// Whether this state is further.
@@ -193,6 +193,16 @@ impl Entry {
 }
 
 impl Said {
+    /// Whether it is an entry of a job's.
+    pub(crate) fn is_of_a_job(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// Whether a program has wanted the job.
+    pub(crate) fn has_started(&self) -> bool {
+        self.state.is_some_and(|state| state != State::Pending)
+    }
+
     /// What an entry says that somebody has written.
     pub(crate) fn by(json: &str) -> Self {
         if let Some(usual) = usual(json.as_bytes()) {

@@ -35,13 +35,21 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    fn push(&mut self, json: &str) {
+    /// Adds an entry as it was written, and what it says.
+    pub(crate) fn push(&mut self, json: &str, said: Said) {
         let begin = self.chunk.len();
         self.chunk.push_str(&to_ascii(on_one_line(json)));
-        self.in_chunk.push((begin, self.chunk.len(), Said::by(json)));
+        self.in_chunk.push((begin, self.chunk.len(), said));
+        self.count += 1;
         if self.chunk.len() >= CHUNK_BYTES {
             self.finish_chunk();
         }
+    }
+
+    /// Has all of the entries in the list. To be called once the last one was added.
+    pub(crate) fn finish(mut self) -> Self {
+        self.finish_chunk();
+        self
     }
 
     fn finish_chunk(&mut self) {
@@ -65,15 +73,13 @@ impl<'de> Deserialize<'de> for Jobs {
                 let mut jobs = Jobs::default();
                 while jobs.count < Queue::MAX_ENTRIES {
                     let Some(json) = list.next_element::<&RawValue>()? else { break };
-                    jobs.push(json.get());
-                    jobs.count += 1;
+                    jobs.push(json.get(), Said::by(json.get()));
                 }
                 // The rest is only counted: there is no memory for it.
                 while list.next_element::<IgnoredAny>()?.is_some() {
                     jobs.count += 1;
                 }
-                jobs.finish_chunk();
-                Ok(jobs)
+                Ok(jobs.finish())
             }
         }
         deserializer.deserialize_seq(List)

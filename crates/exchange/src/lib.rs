@@ -22,11 +22,12 @@ mod next_queue;
 mod plan;
 pub mod promise;
 mod queue;
+mod repair;
 mod request_file;
+mod salvage;
 mod spaced_json;
 mod text;
 mod view;
-mod without_nan;
 mod words;
 mod worker_mark;
 

@@ -15,7 +15,7 @@ pub(crate) fn next_queue(file: Option<&Queue>, view: &View, settings: Settings, 
 
     let says_enough = absent.is_empty() && news.is_empty() && !has_expired;
     let is_up_to_date =
-        |file: &Queue| !file.is_in_other_encoding() && view.jobs.values().all(|known| !has_moved_on(known, file));
+        |file: &Queue| !file.is_hard_to_read() && view.jobs.values().all(|known| !has_moved_on(known, file));
     if says_enough && file.is_some_and(is_up_to_date) {
         return None;
     }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,8 +11,9 @@ use crate::entry::{Said, on_one_line};
 use crate::fields::{Fields, usual};
 use crate::jobs::{Jobs, UsualQueue};
 use crate::line::Line;
+use crate::repair::{Repaired, repairs};
+use crate::salvage::salvage;
 use crate::text::{self, to_ascii};
-use crate::without_nan::without_nan;
 use crate::{Entry, WorkerMark, spaced_json};
 
 // The layout that is written: the jobs a line each, then whatever else somebody has put there.
@@ -25,9 +27,10 @@ const TYPICAL_LINE_BYTES: usize = 144;
 /// `request/status.json` as a value: the entries in their order, and everything else that somebody put there.
 ///
 /// Reads what people and scripts write (any indentation and order of fields, CRLF, a byte order
-/// mark, other encodings, fields nobody knows, Python's `NaN`); writes one job a line, in ASCII,
-/// which every locale reads. What it does not understand it keeps as it was written, `NaN` and the
-/// infinities as null.
+/// mark, other encodings, fields nobody knows), and JSON with small faults whose meaning is plain:
+/// Python's `NaN`, control characters in texts, trailing commas, text behind the document. Writes
+/// one job a line, in ASCII, which every locale reads. What it does not understand it keeps as it
+/// was written, `NaN` and the infinities as null.
 ///
 /// A queue of a million entries takes about 50 bytes for each beside its text, and shares the text
 /// with its copies.
@@ -38,17 +41,22 @@ pub struct Queue {
     index: Vec<u32>,
     /// Name and value, as JSON.
     other_fields: Vec<(String, String)>,
-    /// Whether it was read from bytes that are no UTF-8: another script may not be able to read
-    /// them.
-    is_in_other_encoding: bool,
+    /// Whether it was read from bytes that are no UTF-8 or no good JSON: another script may not be
+    /// able to read them.
+    is_hard_to_read: bool,
 }
 
 /// The bytes are no queue. It may be that somebody is writing them just now.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokenQueue {
     /// Not JSON, or not all of it.
-    #[error("status.json is not valid JSON: {0}")]
-    NotJson(serde_json::Error),
+    #[error("status.json is not valid JSON: {reason}")]
+    NotJson {
+        /// What the JSON reader says.
+        reason: serde_json::Error,
+        /// What is whole in it.
+        salvaged: Queue,
+    },
     /// More than anybody should make it.
     #[error("status.json has {size_bytes} bytes; at most {} are read: remove entries that are done", Queue::MAX_BYTES)]
     TooLarge {
@@ -63,7 +71,10 @@ pub enum BrokenQueue {
     },
     /// JSON of another shape.
     #[error("status.json is not of the form {{\"jobs\": [...]}}")]
-    NotAQueue,
+    NotAQueue {
+        /// What is whole in it.
+        salvaged: Queue,
+    },
 }
 
 impl BrokenQueue {
@@ -72,11 +83,28 @@ impl BrokenQueue {
     pub fn is_only_large(&self) -> bool {
         matches!(self, Self::TooLarge { .. } | Self::TooMany { .. })
     }
+
+    /// What is whole in it: the entries of jobs that have started.
+    pub fn into_salvaged(self) -> Queue {
+        match self {
+            Self::NotJson { salvaged, .. } | Self::NotAQueue { salvaged } => salvaged,
+            Self::TooLarge { .. } | Self::TooMany { .. } => Queue::default(),
+        }
+    }
+
+    fn with(self, salvaged: Queue) -> Self {
+        match self {
+            Self::NotJson { reason, .. } => Self::NotJson { reason, salvaged },
+            Self::NotAQueue { .. } => Self::NotAQueue { salvaged },
+            Self::TooLarge { .. } | Self::TooMany { .. } => self,
+        }
+    }
 }
 
 impl From<serde_json::Error> for BrokenQueue {
     fn from(error: serde_json::Error) -> Self {
-        if error.is_data() { Self::NotAQueue } else { Self::NotJson(error) }
+        let salvaged = Queue::default();
+        if error.is_data() { Self::NotAQueue { salvaged } } else { Self::NotJson { reason: error, salvaged } }
     }
 }
 
@@ -92,40 +120,61 @@ impl Queue {
     /// Reads the file's bytes. An object without `jobs` is an empty queue.
     pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, BrokenQueue> {
         let text = match text::utf8(bytes.into()) {
-            Ok(text) => text,
-            Err(bytes) => return Self::parse_otherwise(&bytes),
+            Ok(text) => Arc::new(text),
+            Err(bytes) => return Self::parse_otherwise(&bytes, None),
         };
-        Self::parse_text(text).or_else(|(error, text)| {
-            // UTF-16 without a mark is UTF-8 too, as long as all of it is ASCII.
-            let may_be_utf16 = text.contains('\0');
-            if may_be_utf16 { Self::parse_otherwise(text.as_bytes()) } else { Err(error) }
-        })
+        match Self::parse_json(&text) {
+            Err(fault) if !fault.is_only_large() => Self::parse_otherwise(text.as_bytes(), Some(fault)),
+            read => read,
+        }
     }
 
-    /// Reads bytes that are no UTF-8, or UTF-16 that looks like it.
-    fn parse_otherwise(bytes: &[u8]) -> Result<Self, BrokenQueue> {
-        let mut broken = BrokenQueue::NotAQueue;
+    /// Reads bytes that are no UTF-8, or those with this fault.
+    fn parse_otherwise(bytes: &[u8], fault: Option<BrokenQueue>) -> Result<Self, BrokenQueue> {
+        let mut broken = fault.unwrap_or(BrokenQueue::NotAQueue { salvaged: Self::default() });
+
+        // Good JSON first: in a wrong encoding, a text may look as if it were to be repaired.
         for text in text::otherwise(bytes) {
-            match Self::parse_text(text.into_owned()) {
-                Ok(queue) => return Ok(Self { is_in_other_encoding: true, ..queue }),
-                Err((error, _)) => broken = error,
+            // What is UTF-8 has been tried.
+            let Cow::Owned(text) = text else { continue };
+            match Self::parse_json(&Arc::new(text)) {
+                Ok(queue) => return Ok(Self { is_hard_to_read: true, ..queue }),
+                Err(fault) if fault.is_only_large() => return Err(fault),
+                Err(fault) => broken = fault,
             }
         }
-        Err(broken)
+        for text in text::otherwise(bytes) {
+            for repaired in repairs(&text) {
+                match Self::parse_repaired(repaired) {
+                    Err(fault) if !fault.is_only_large() => {}
+                    read => return read,
+                }
+            }
+        }
+
+        let mut found = Jobs::default();
+        text::otherwise(bytes).for_each(|text| salvage(&text, &mut found));
+        Err(broken.with(Self::with(found.finish().entries).without_doubles()))
     }
 
-    /// Gives the text back where it is no queue.
-    fn parse_text(text: String) -> Result<Self, (BrokenQueue, String)> {
-        let text = Arc::new(text);
-        let error = match Self::parse_json(&text) {
-            Ok(queue) => return Ok(queue),
-            Err(error) => error,
-        };
-        let text = Arc::unwrap_or_clone(text);
-        let Some(without_nan) = without_nan(text.as_bytes()).and_then(|json| String::from_utf8(json).ok()) else {
-            return Err((error, text));
-        };
-        Self::parse_json(&Arc::new(without_nan)).map_err(|_| (error, text))
+    fn parse_repaired(Repaired { json, behind }: Repaired<'_>) -> Result<Self, BrokenQueue> {
+        let json = Arc::new(json);
+        let mut queue = Self::parse_json(&json)?;
+        queue.is_hard_to_read = true;
+
+        // A file that was written over a longer one, or something that was appended. Of the first
+        // of two documents it must be certain that it is the queue.
+        let has_more = !behind.trim_matches(is_padding).is_empty();
+        if has_more && Fields::of(&json).raw("jobs").is_none() {
+            return Err(BrokenQueue::NotAQueue { salvaged: Self::default() });
+        }
+        let mut found = Jobs::default();
+        salvage(behind, &mut found);
+        for entry in &found.finish().entries {
+            queue.absorb(entry);
+        }
+
+        Ok(queue)
     }
 
     fn parse_json(text: &Arc<String>) -> Result<Self, BrokenQueue> {
@@ -209,6 +258,13 @@ impl Queue {
         self.index = index;
     }
 
+    /// The same queue with just the entry of each job that counts.
+    fn without_doubles(self) -> Self {
+        let mut counting = self.index.clone();
+        counting.sort_unstable();
+        Self::with(counting.iter().map(|position| self.entries[*position as usize].clone()).collect())
+    }
+
     /// The file's bytes: `{"jobs": [` and one job a line, so that people can read, grep and diff it.
     pub fn render(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity((self.entries.len() + 1) * TYPICAL_LINE_BYTES);
@@ -243,12 +299,12 @@ impl Queue {
 
     /// The queue as it will be read again once it is written.
     pub(crate) fn as_written(&self) -> Self {
-        Self { is_in_other_encoding: false, ..self.clone() }
+        Self { is_hard_to_read: false, ..self.clone() }
     }
 
     /// Whether it is to be written anew, so that every script can read it.
-    pub(crate) fn is_in_other_encoding(&self) -> bool {
-        self.is_in_other_encoding
+    pub(crate) fn is_hard_to_read(&self) -> bool {
+        self.is_hard_to_read
     }
 
     /// The entries, from the top.
@@ -421,4 +477,10 @@ impl Queue {
         }
         moves
     }
+}
+
+/// What says nothing behind a document: white space, the zeros that a power cut leaves, and the
+/// Ctrl-Z that ends a file under DOS.
+fn is_padding(character: char) -> bool {
+    character.is_whitespace() || matches!(character, '\0' | '\x1a')
 }

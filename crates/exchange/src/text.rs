@@ -6,10 +6,11 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::str;
 use std::string::FromUtf8Error;
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
-use encoding_rs::{Encoding, SHIFT_JIS, UTF_16BE, UTF_16LE};
+use encoding_rs::{Encoding, ISO_2022_JP, SHIFT_JIS, UTF_16BE, UTF_16LE};
 
 /// The byte order mark of UTF-8, which some editors write at the beginning of a file.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -22,13 +23,17 @@ pub(crate) fn utf8(mut bytes: Vec<u8>) -> Result<String, Vec<u8>> {
     String::from_utf8(bytes).map_err(FromUtf8Error::into_bytes)
 }
 
-/// What the bytes may say in other encodings, the likeliest first. Which of them is right shows in
+/// How ISO-2022-JP says that Japanese characters follow.
+const TO_JAPANESE: &[u8] = b"\x1b$";
+
+/// What the bytes may say in any encoding, the likeliest first. Which of them is right shows in
 /// what can be read as a queue: in cp932 the second byte of a character may look like a quote or a
 /// backslash.
 pub(crate) fn otherwise(bytes: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     let candidates = match utf16(bytes) {
         Some(encoding) => vec![encoding],
-        None if bytes.is_ascii() => Vec::new(),
+        None if is_iso_2022_jp(bytes) => vec![ISO_2022_JP],
+        None if str::from_utf8(bytes).is_ok() => Vec::new(),
         None => vec![detected(bytes), SHIFT_JIS],
     };
     let decoded = candidates.into_iter().map(move |encoding| encoding.decode(bytes).0);
@@ -44,6 +49,11 @@ fn utf16(bytes: &[u8]) -> Option<&'static Encoding> {
         [0, second, ..] if *second != 0 => Some(UTF_16BE),
         _ => None,
     }
+}
+
+/// In this encoding all bytes are ASCII, and those of a character may look like a quote.
+fn is_iso_2022_jp(bytes: &[u8]) -> bool {
+    bytes.is_ascii() && bytes.windows(TO_JAPANESE.len()).any(|window| window == TO_JAPANESE)
 }
 
 fn detected(bytes: &[u8]) -> &'static Encoding {

@@ -27,6 +27,9 @@ pub struct View {
     pub wants_history: bool,
     /// The queue, as it was last read.
     pub status: QueueSeen,
+    /// What is whole in a status.json that is broken, until a whole one is read or it is gone: the
+    /// furthest entries of jobs that have started.
+    pub salvaged: Queue,
     /// Of each open job the furthest entry that was ever seen of it, in whatever file, once a
     /// program has wanted it: what was seen to go forward never goes back, whatever becomes of
     /// status.json.
@@ -208,16 +211,47 @@ impl View {
             Ok(Some(queue)) => QueueSeen::Whole(queue),
             Err(error) => {
                 let is_only_large = error.is_only_large();
+                self.salvage(&error.into_salvaged());
                 QueueSeen::Broken { since: broken_since, quiet_since: now, is_only_large }
             }
         };
+
+        self.remember_salvaged();
         self.remember_status();
         self.keep_time(now);
     }
 
+    /// Takes in what is whole in a broken queue. It may be broken further before it is whole again.
+    fn salvage(&mut self, salvaged: &Queue) {
+        for (_, entry) in salvaged.jobs() {
+            self.salvaged.absorb(entry);
+        }
+    }
+
+    /// Once a broken queue is whole again or gone, remembers all that was whole in it. Before, it may
+    /// be one that somebody is just writing, and jobs that are done are too many to remember each
+    /// time.
+    fn remember_salvaged(&mut self) {
+        let queue = match &self.status {
+            QueueSeen::Broken { .. } => return,
+            QueueSeen::Missing => &Queue::default(),
+            QueueSeen::Whole(queue) => queue,
+        };
+
+        let news: Vec<Entry> = queue.news_in(&self.salvaged).cloned().collect();
+        for entry in news {
+            self.remember(&entry);
+        }
+        self.salvaged = Queue::default();
+    }
+
     /// Remembers what the queue says of jobs that have started.
     fn remember_status(&mut self) {
-        let QueueSeen::Whole(queue) = &self.status else { return };
+        let queue = match &self.status {
+            QueueSeen::Missing => return,
+            QueueSeen::Broken { .. } => &self.salvaged,
+            QueueSeen::Whole(queue) => queue,
+        };
         let open = self.jobs.values().filter(|known| !known.job.state.is_done());
         let of_open = open.filter_map(|known| queue.entry(known.job.id));
         // Of these the cloud may have said nothing yet. Those that are done are too many, and most

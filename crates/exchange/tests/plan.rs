@@ -467,6 +467,58 @@ fn a_job_with_several_entries_is_as_far_as_the_furthest() {
 }
 
 #[test]
+fn what_is_whole_in_a_broken_queue_has_no_second_turn() {
+    let line = |number, status: &str| format!("{{\"uuid\": \"{}\", \"status\": \"{status}\", \"x\": 1}}", id(number));
+    let cut = format!("{{\"jobs\": [\n  {},\n  {},\n  {{\"uu", line(1, "processing"), line(2, "failed"));
+    for is_known in [true, false] {
+        let mut view = lab(&[]);
+        let learn = |view: &mut View| {
+            for number in [1, 2, 3] {
+                view.learn(job(number, State::Pending));
+                view.jobs.get_mut(&id(number)).unwrap().has_request = true;
+            }
+        };
+        if is_known {
+            learn(&mut view);
+        }
+        see(&mut view, &cut, now());
+        assert!(view.seen.contains_key(&id(1)), "what runs is remembered at once");
+        assert_eq!(plan(&view, SETTINGS, now() + TimeDelta::seconds(10)), [Action::Quarantine]);
+        // Somebody empties it before it is put aside.
+        see(&mut view, "", now());
+        view.see_status(Ok(None), now());
+        if !is_known {
+            learn(&mut view);
+        }
+
+        let planned = actions(&view);
+        let [Action::Publish(queue)] = &planned[..] else { panic!("{planned:?}") };
+        assert_eq!(queue.first_pending(), Some(id(3)));
+        assert_eq!(queue.entry(id(2)).unwrap().state(), Some(State::Done(Outcome::Failed)));
+        assert!(queue.entry(id(1)).unwrap().line().contains("\"x\""), "its entry comes back whole");
+    }
+}
+
+#[test]
+fn what_a_broken_queue_said_of_jobs_that_are_over_is_not_kept_once_a_whole_one_says_it() {
+    let done = entry(1, "\"status\": \"done\"");
+    let mut view = lab(&[]);
+    see(&mut view, &done[..done.len() - 1], now());
+    assert!(view.to_journal().is_empty(), "somebody may be writing it just now");
+    see(&mut view, &done, now());
+    assert!(view.seen.is_empty() && view.salvaged.entries().is_empty());
+}
+
+#[test]
+fn a_queue_with_a_small_fault_is_written_anew() {
+    let mut view = lab(&[(1, State::Processing, PROCESSING)]);
+    see(&mut view, &entry(1, "\"status\": \"processing\", \"note\": \"a\tb\","), now());
+    let [Action::Publish(queue)] = &actions(&view)[..] else { panic!("{:?}", actions(&view)) };
+    see(&mut view, &String::from_utf8(queue.render()).unwrap(), now());
+    assert_eq!(actions(&view), [], "once");
+}
+
+#[test]
 fn the_journal_says_what_was_seen_and_not_told() {
     let mut view = lab(&[(1, State::Pending, PENDING), (2, State::Processing, PROCESSING)]);
     assert!(view.to_journal().is_empty(), "the cloud knows what runs");

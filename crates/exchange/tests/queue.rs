@@ -41,11 +41,101 @@ fn what_python_writes_for_no_number_is_read() {
     assert!(entry.line().ends_with("\"progress\": null, \"note\": [null, \"NaN\"]}"), "{}", entry.line());
 }
 
+/// Two entries of which the first runs; the second waits.
+fn two_entries(fields: &str) -> String {
+    format!(
+        "{{\"uuid\": \"{FIRST}\", \"status\": \"processing\", {fields}}},\n  \
+         {{\"uuid\": \"{SECOND}\", \"status\": \"pending\"}}"
+    )
+}
+
+#[test]
+fn a_small_fault_whose_meaning_is_plain_spoils_nothing() {
+    let good = two_entries("\"message\": \"計算中\"");
+    for text in [
+        format!("{{\"jobs\": [\n  {}\n]}}\n", two_entries("\"message\": \"1\tof 2\nlines \u{1b}[31mhot\u{1b}[0m\"")),
+        format!("{{\"jobs\": [\n  {}\n]}}\n", two_entries("\"message\": \"in C:\\data\\users\\soc\"")),
+        format!("{{\"jobs\": [\n  {}\n]}}\n", two_entries("\"message\": \"in C:\\data\\\", \"b\": 1")),
+        format!("{{\"jobs\": [\n  {good},\n],}}\n"),
+        format!("{{\"jobs\": [\n  {good}\n]}}\n{}", "\0".repeat(100)),
+        format!("{{\"jobs\": [\n  {good}\n]}}\n\u{1a}"),
+        format!("// the queue\n{{\"jobs\": [ # ours\n  {good}\n]}}\n"),
+        format!("{{\"jobs\": [\n  {good}\n]}}\n{}", "nding\"}\n]}\n"),
+        format!("{{'jobs': [{}]}}", good.replace('"', "'").replace("計算中", "計\\'算中', 'a': None, 'b': 'x\"y")),
+    ] {
+        let queue = parse(&text);
+        assert_eq!(queue.entry(id(FIRST)).unwrap().state(), Some(State::Processing), "{text:?}");
+        assert_eq!((queue.first_pending(), queue.entries().len()), (Some(id(SECOND)), 2), "{text:?}");
+
+        let written = String::from_utf8(queue.render()).unwrap();
+        let read: Vec<_> = parse(&written).entries().iter().map(|entry| entry.line().to_owned()).collect();
+        assert!(read.iter().map(String::as_str).eq(queue.entries().iter().map(Entry::line)), "{text:?}: {written}");
+    }
+    let message = |fields: &str| with_entry(fields).message();
+    assert_eq!(message("\"message\": \"1\tof\n2\"").as_deref(), Some("1\tof\n2"));
+    assert_eq!(message("\"message\": \"C:\\data\\\", \"x\": 1").as_deref(), Some("C:\\data\\"));
+}
+
+#[test]
+fn iso_2022_jp_spoils_nothing() {
+    // The second byte of 、 and of 丐 is that of a quote.
+    for (text, bytes) in [("計算", &b"7W;;"[..]), ("こ、\u{3000}", b"$3!\"!!"), ("丐", b"P\"")] {
+        let mut file = format!("{{\"jobs\": [{{\"uuid\": \"{FIRST}\", \"message\": \"").into_bytes();
+        file.extend([b"\x1b$B", bytes, b"\x1b(B\", \"status\": \"processing\"}]}"].concat());
+        let queue = Queue::parse(file).unwrap();
+        let entry = queue.entry(id(FIRST)).unwrap();
+        assert_eq!((entry.state(), entry.message().as_deref()), (Some(State::Processing), Some(text)));
+    }
+}
+
+#[test]
+fn of_what_stands_behind_the_queue_only_what_is_further_counts() {
+    let entry = |id: &str, status: &str| format!("{{\"uuid\": \"{id}\", \"status\": \"{status}\"}}");
+    let whole = format!("{{\"jobs\": [{}, {}]}}\n", entry(FIRST, "processing"), entry(SECOND, "pending"));
+
+    let older = format!("{whole}{}\n]}}\n", entry(FIRST, "pending"));
+    assert_eq!(parse(&older).render(), parse(&whole).render());
+
+    let appended = format!("{whole}{}\n", entry(SECOND, "done"));
+    let queue = parse(&appended);
+    let states: Vec<_> = queue.entries().iter().map(Entry::state).collect();
+    assert_eq!(states, [Some(State::Processing), Some(State::Done(Outcome::Succeeded))]);
+}
+
+#[test]
+fn what_is_whole_in_a_broken_queue_is_known() {
+    let entry = |id: &str, status: &str| format!("{{\"uuid\": \"{id}\", \"status\": \"{status}\", \"a\": {{}}}}");
+    let (first, second) = (entry(FIRST, "processing"), entry(SECOND, "done"));
+    let third = entry("018aef2c-7a00-7000-8000-000000000003", "pending");
+    let salvaged = |text: &[u8]| -> Vec<Option<JobId>> {
+        let salvaged = Queue::parse(text).unwrap_err().into_salvaged();
+        salvaged.entries().iter().map(Entry::id).collect()
+    };
+    let (both, only_second) = ([Some(id(FIRST)), Some(id(SECOND))], [Some(id(SECOND))]);
+
+    for layout in ["{\"jobs\": [\n  JOBS", "{\"jobs\":[JOBS", "{\n\t\"jobs\":\n\t[\n\tJOBS", "[JOBS]", "JOBS"] {
+        let broken = |jobs: &str| layout.replace("JOBS", jobs);
+        let cut = broken(&format!("{third},\n  {first},\n  {second},\n  {{\"uuid\": \"018aef"));
+        assert_eq!(salvaged(cut.as_bytes()), both, "{cut}");
+
+        let utf16: Vec<u8> = cut.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(salvaged(&utf16), both, "{cut}");
+        let cp932 = encoding_rs::SHIFT_JIS.encode(&cut.replace("{}", "\"図表\"")).0.into_owned();
+        assert_eq!(salvaged(&cp932), both, "{cut}");
+
+        let bad = broken(&format!("{}\",\n  {second}", first.replace("{}", "\"a\"b\"")));
+        assert_eq!(salvaged(bad.as_bytes()), only_second, "{bad}");
+    }
+
+    let with_tab = format!("{{\"jobs\": [\n  {},\n  {second},\n  {{", first.replace("{}", "\"a\tb\""));
+    assert_eq!(salvaged(with_tab.as_bytes()), both);
+    let own = format!("{{\"jobs\": [{{\"my\": {first}, \"x\" y}}, {second}");
+    assert_eq!(salvaged(own.as_bytes()), only_second, "what stands in somebody's field is no entry");
+}
+
 #[test]
 fn what_is_no_queue_is_an_error() {
-    for broken in
-        ["", "{\"jobs\": [", "[]", "[[]]", "null", "{\"jobs\": {}}", "{\"jobs\": []}}", "\u{0}", "{\"jobs\": NaN,}"]
-    {
+    for broken in ["", "{\"jobs\": [", "[]", "[[]]", "null", "{\"jobs\": {}}", "{}{}", "\u{0}", "{\"jobs\": [1 2]}"] {
         assert!(Queue::parse(broken.as_bytes()).is_err(), "{broken:?}");
     }
 }
