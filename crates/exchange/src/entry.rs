@@ -4,7 +4,7 @@ use bcrlapi_domain::{ApiName, Job, JobId, Outcome, State, Status, limits};
 use chrono::FixedOffset;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::{RawValue, Value, to_raw_value};
 
 use crate::fields::{Fields, usual};
 use crate::line::Line;
@@ -93,14 +93,14 @@ impl Entry {
     }
 
     /// How far the APP says the job is; `None` where it has no status. Words are read in any case
-    /// and by synonym; a word that nobody knows is read as processing, since somebody has written
-    /// it over `pending`.
+    /// and by synonym. A word that nobody knows is read as processing, since somebody has written
+    /// it over `pending`; but as done where an outcome or an error stands beside it.
     pub fn state(&self) -> Option<State> {
         self.said.state
     }
 
-    /// The status that the APP has written, if it is a word that nobody knows: at most 40
-    /// characters, for the log.
+    /// The status that the APP has written, if it is a word that nobody knows and that is read as
+    /// processing: at most 40 characters, for the log.
     pub fn unknown_word(&self) -> Option<String> {
         const WORD_MAX_CHARS: usize = 40;
         if !self.said.has_unknown_word {
@@ -111,23 +111,31 @@ impl Entry {
         Some(word.chars().take(WORD_MAX_CHARS).collect())
     }
 
-    /// Why the job failed, as the APP says it: at most [`limits::ERROR_MAX_CHARS`], the end of it.
+    /// The `error` of the job: at most [`limits::ERROR_MAX_CHARS`], the end of it. `None` where it
+    /// says nothing.
     pub fn error(&self) -> Option<String> {
-        let text = Fields::of(self.line()).text("error")?;
-        let surplus = text.chars().count().saturating_sub(limits::ERROR_MAX_CHARS);
-        Some(text.chars().skip(surplus).collect())
+        reason_in(&Fields::of(self.line()), "error")
     }
 
-    /// How much of the job is done, 0 to 100.
+    /// Why a job failed, as the APP says it: its `error`; where it gives none, its `reason` or its
+    /// last `message`.
+    pub fn reason(&self) -> Option<String> {
+        let fields = Fields::of(self.line());
+        ["error", "reason", "message"].into_iter().find_map(|name| reason_in(&fields, name))
+    }
+
+    /// How much of the job is done, 0 to 100. A text is read as well: `40`, `40 %`.
     pub fn progress(&self) -> Option<u8> {
-        let percent = Fields::of(self.line()).get::<f64>("progress").filter(|percent| *percent >= 0.0)?;
+        let fields = Fields::of(self.line());
+        let percent = fields.get::<f64>("progress").or_else(|| percent_in(&fields.text("progress")?));
+        let percent = percent.filter(|percent| *percent >= 0.0)?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 0 and 100")]
         Some(percent.min(100.0) as u8)
     }
 
     /// What the APP says of the job: at most [`limits::MESSAGE_MAX_CHARS`], the beginning of it.
     pub fn message(&self) -> Option<String> {
-        let text = Fields::of(self.line()).text("message")?;
+        let text = text_or_json(&Fields::of(self.line()), "message")?;
         Some(text.chars().take(limits::MESSAGE_MAX_CHARS).collect())
     }
 
@@ -209,15 +217,14 @@ impl Said {
             return Self::of(&usual);
         }
         let fields = Fields::of(json);
-        let text = |name| fields.text(name);
-        let id = text("uuid").and_then(|uuid| id_of(&uuid));
+        let id = fields.text("uuid").and_then(|uuid| id_of(&uuid));
         let status = fields.raw("status").filter(|status| status.get() != "null");
         if status.is_none() {
             return Self { id, state: None, has_unknown_word: false };
         }
         // What is no text, like a number, is no word that anybody knows.
-        let status = text("status").unwrap_or_default();
-        Self::from_words(id, &status, text("outcome").as_deref(), text("error").as_deref())
+        let status = fields.text("status").unwrap_or_default();
+        Self::from_words(id, &status, outcome_in(&fields), reason_in(&fields, "error").is_some())
     }
 
     /// What the entry says with which a text begins, and where it ends; `None` if the entry is not
@@ -230,30 +237,75 @@ impl Said {
     }
 
     fn of(usual: &UsualEntry<'_>) -> Self {
-        Self::from_words(id_of(usual.uuid), usual.status, usual.outcome, usual.error)
+        let has_reason = usual.error.is_some_and(|error| !error.trim().is_empty());
+        let outcome = usual.outcome.map(OutcomeWord::read);
+        Self::from_words(id_of(usual.uuid), usual.status, outcome, has_reason)
     }
 
-    fn from_words(id: Option<JobId>, status: &str, outcome: Option<&str>, error: Option<&str>) -> Self {
+    fn from_words(id: Option<JobId>, status: &str, outcome: Option<OutcomeWord>, has_reason: bool) -> Self {
         let word = StatusWord::read(status);
+        let is_end = has_reason || matches!(outcome, Some(OutcomeWord::Failed | OutcomeWord::Succeeded));
         let state = match word {
             StatusWord::Known(Status::Pending) => State::Pending,
+            StatusWord::Known(Status::Done) => State::Done(outcome_of(outcome, has_reason)),
+            StatusWord::Unknown if is_end => State::Done(outcome_of(outcome, has_reason)),
             StatusWord::Known(Status::Processing) | StatusWord::Unknown => State::Processing,
-            StatusWord::Known(Status::Done) => State::Done(outcome_of(outcome, error)),
             StatusWord::Failed => State::Done(Outcome::Failed),
         };
-        Self { id, state: Some(state), has_unknown_word: word == StatusWord::Unknown }
+        // Where something beside the word says how the job ended, nobody needs to know the word.
+        Self { id, state: Some(state), has_unknown_word: word == StatusWord::Unknown && !is_end }
     }
 }
 
 /// Only a failure is told apart here: how else a job can end is not for the APP to say. Who gives a
 /// reason without an outcome has failed, so that the reason is not lost.
-fn outcome_of(outcome: Option<&str>, error: Option<&str>) -> Outcome {
-    let has_reason = error.is_some_and(|error| !error.trim().is_empty());
-    match outcome.map(OutcomeWord::read) {
+fn outcome_of(outcome: Option<OutcomeWord>, has_reason: bool) -> Outcome {
+    match outcome {
         Some(OutcomeWord::Failed) => Outcome::Failed,
         Some(OutcomeWord::Unknown) | None if has_reason => Outcome::Failed,
         Some(_) | None => Outcome::Succeeded,
     }
+}
+
+/// The outcome, as a word or as what programs mean by true and false.
+fn outcome_in(fields: &Fields<'_>) -> Option<OutcomeWord> {
+    if let Some(word) = fields.text("outcome") {
+        return Some(OutcomeWord::read(&word));
+    }
+    match fields.raw("outcome")?.get() {
+        "null" => None,
+        "0" => Some(OutcomeWord::Failed),
+        other => Some(OutcomeWord::read(other)),
+    }
+}
+
+/// The reason that a field gives: a text, or anything else as JSON; at most
+/// [`limits::ERROR_MAX_CHARS`], the end of it. None of what programs write for nothing.
+fn reason_in(fields: &Fields<'_>, name: &str) -> Option<String> {
+    const NOTHING: [&str; 4] = ["0", "false", "[]", "{}"];
+    let text = text_or_json(fields, name).filter(|text| !text.trim().is_empty())?;
+    let is_text = fields.raw(name).is_some_and(|value| value.get().starts_with('"'));
+    if !is_text && NOTHING.contains(&text.as_str()) {
+        return None;
+    }
+
+    let surplus = text.chars().count().saturating_sub(limits::ERROR_MAX_CHARS);
+    Some(text.chars().skip(surplus).collect())
+}
+
+/// A field's text; of any other value but null its JSON, in characters that people can read.
+fn text_or_json(fields: &Fields<'_>, name: &str) -> Option<String> {
+    if let Some(text) = fields.text(name) {
+        return Some(text);
+    }
+    let json = fields.raw(name).filter(|value| value.get() != "null")?.get();
+    let readable = serde_json::from_str::<Value>(json).map(|value| spaced_json::line(&value));
+    Some(readable.unwrap_or_else(|_| json.to_owned()))
+}
+
+/// The number in a text such as `40 %`.
+fn percent_in(text: &str) -> Option<f64> {
+    text.trim().trim_end_matches(['%', '％']).trim_end().parse().ok()
 }
 
 /// Whose entry it is. Excel and some libraries write a uuid in capitals or in braces.

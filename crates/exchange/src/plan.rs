@@ -156,10 +156,7 @@ fn report(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>)
         }
         State::Done(_) => Some(Action::Fail {
             id,
-            error: entry
-                .error()
-                .filter(|error| !error.trim().is_empty())
-                .unwrap_or_else(|| "the program failed and gave no reason".to_owned()),
+            error: entry.reason().unwrap_or_else(|| "the program failed and gave no reason".to_owned()),
         }),
     }
 }

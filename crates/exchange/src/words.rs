@@ -3,27 +3,14 @@
 
 use bcrlapi_domain::Status;
 
-const PENDING: [&str; 3] = ["pending", "queued", "waiting"];
-const PROCESSING: [&str; 8] =
-    ["processing", "active", "busy", "in_progress", "inprogress", "running", "started", "working"];
-const DONE: [&str; 9] =
-    ["done", "complete", "completed", "finished", "ok", "succeeded", "success", "successful", "successfully"];
-const FAILED: [&str; 14] = [
-    "failed",
-    "abort",
-    "aborted",
-    "canceled",
-    "cancelled",
-    "crashed",
-    "err",
-    "error",
-    "errored",
-    "exception",
-    "fail",
-    "failure",
-    "killed",
-    "lost",
-];
+const PENDING: &str = "pending queued waiting 待機 待機中 待ち 処理待ち 実行待ち 未処理 未実行 未着手";
+const PROCESSING: &str = "processing active busy in_process in_progress inprogress retrying running started working \
+                          処理中 実行中 計算中 作業中 進行中 再試行中";
+const DONE: &str = "done complete completed completion end ended finish finished ok succeeded success successful \
+                    successfully 完了 完成 終了 済 済み 処理済み 成功 正常終了";
+const FAILED: &str = "failed abort aborted canceled cancelled crashed err error errored exception fail failure \
+                      interrupted invalid killed lost ng no_good rejected stopped terminated timed_out timedout \
+                      timeout 失敗 エラー 異常終了 強制終了 中止 中断 停止 キャンセル タイムアウト";
 
 /// What a status word says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +39,14 @@ impl StatusWord {
             return Self::Known(status);
         }
         let word = plain(word);
-        let is_one_of = |words: &[&str]| words.contains(&word.as_str());
 
-        if is_one_of(&PENDING) {
+        if is_one_of(PENDING, &word) {
             Self::Known(Status::Pending)
-        } else if is_one_of(&PROCESSING) {
+        } else if is_one_of(PROCESSING, &word) {
             Self::Known(Status::Processing)
-        } else if is_one_of(&DONE) {
+        } else if is_one_of(DONE, &word) {
             Self::Known(Status::Done)
-        } else if is_one_of(&FAILED) {
+        } else if is_one_of(FAILED, &word) {
             Self::Failed
         } else {
             Self::Unknown
@@ -69,16 +55,21 @@ impl StatusWord {
 }
 
 impl OutcomeWord {
+    /// Reads a word as that of a status is read.
     pub(crate) fn read(word: &str) -> Self {
         let word = plain(word);
-        if FAILED.contains(&word.as_str()) {
+        if word == "false" || is_one_of(FAILED, &word) {
             Self::Failed
-        } else if DONE.contains(&word.as_str()) {
+        } else if word == "true" || is_one_of(DONE, &word) {
             Self::Succeeded
         } else {
             Self::Unknown
         }
     }
+}
+
+fn is_one_of(words: &str, word: &str) -> bool {
+    words.split_ascii_whitespace().any(|other| other == word)
 }
 
 fn plain(word: &str) -> String {
@@ -97,6 +88,14 @@ mod tests {
             (" DONE\n", StatusWord::Known(Status::Done)),
             ("completed", StatusWord::Known(Status::Done)),
             ("Error", StatusWord::Failed),
+            ("NG", StatusWord::Failed),
+            ("Timed out", StatusWord::Failed),
+            ("ended", StatusWord::Known(Status::Done)),
+            ("待機中", StatusWord::Known(Status::Pending)),
+            ("実行中", StatusWord::Known(Status::Processing)),
+            ("\u{3000}完了", StatusWord::Known(Status::Done)),
+            ("エラー", StatusWord::Failed),
+            ("in_progress running", StatusWord::Unknown),
             ("erledigt", StatusWord::Unknown),
             ("", StatusWord::Unknown),
         ] {
@@ -104,6 +103,8 @@ mod tests {
         }
         assert_eq!(OutcomeWord::read("FAILURE"), OutcomeWord::Failed);
         assert_eq!(OutcomeWord::read("Success"), OutcomeWord::Succeeded);
+        assert_eq!(OutcomeWord::read("失敗"), OutcomeWord::Failed);
+        assert_eq!(OutcomeWord::read("False"), OutcomeWord::Failed);
         assert_eq!(OutcomeWord::read("so-so"), OutcomeWord::Unknown);
     }
 }

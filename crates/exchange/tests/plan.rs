@@ -203,6 +203,16 @@ fn the_cloud_is_told_what_the_queue_knows_more() {
         actions(&lab(&[(1, State::Processing, failed)])),
         [Action::Fail { id: id(1), error: "no memory".to_owned() }]
     );
+    for (says, error) in [
+        ("\"status\": \"NG\", \"message\": \"no input\"", "no input"),
+        ("\"status\": \"done\", \"outcome\": false, \"reason\": \"no input\"", "no input"),
+        ("\"status\": \"done\", \"error\": [\"no\", \"input\"]", "[\"no\", \"input\"]"),
+        ("\"status\": \"not good\", \"error\": \"no input\"", "no input"),
+        ("\"status\": \"failed\", \"error\": \" \"", "the program failed and gave no reason"),
+    ] {
+        let failed = Action::Fail { id: id(1), error: error.to_owned() };
+        assert_eq!(actions(&lab(&[(1, State::Processing, Some(says))])), [failed], "{says}");
+    }
 }
 
 #[test]

@@ -388,6 +388,16 @@ fn failed_is_read_as_done_and_failed() {
         "\"status\": \"error\"",
         "\"status\": \"done\", \"error\": \"division by zero\"",
         "\"status\": \"done\", \"outcome\": null, \"error\": \"caf\\u00e9\"",
+        "\"status\": \"done\", \"error\": [\"Traceback\", \"ValueError\"]",
+        "\"status\": \"done\", \"error\": {\"code\": 3}",
+        "\"status\": \"done\", \"error\": true",
+        "\"status\": \"done\", \"error\": 3",
+        "\"status\": \"done\", \"outcome\": false",
+        "\"status\": \"done\", \"outcome\": 0",
+        "\"status\": \"finished with errors\", \"outcome\": \"failed\"",
+        "\"status\": \"bad\", \"error\": \"no input\"",
+        "\"status\": 2, \"error\": [1]",
+        "\"status\": \"失敗\"",
     ] {
         assert_eq!(with_entry(fields).state(), Some(State::Done(Outcome::Failed)), "{fields}");
     }
@@ -396,8 +406,41 @@ fn failed_is_read_as_done_and_failed() {
         "\"status\": \"DONE\", \"error\": \" \"",
         "\"status\": \"done\", \"outcome\": \"success\", \"error\": \"a warning\"",
         "\"status\": \"finished\", \"outcome\": \"fine\"",
+        "\"status\": \"done\", \"error\": 0",
+        "\"status\": \"done\", \"error\": [ ]",
+        "\"status\": \"done\", \"error\": false",
+        "\"status\": \"done\", \"outcome\": true, \"error\": \"a warning\"",
+        "\"status\": \"erledigt\", \"outcome\": \"ok\"",
+        "\"status\": \"\\u5b8c\\u4e86\"",
     ] {
         assert_eq!(with_entry(fields).state(), Some(State::Done(Outcome::Succeeded)), "{fields}");
+    }
+    for fields in ["\"status\": \"erledigt\", \"error\": \"\"", "\"status\": \"x\", \"outcome\": \"y\""] {
+        let entry = with_entry(fields);
+        assert_eq!((entry.state(), entry.unknown_word().is_some()), (Some(State::Processing), true), "{fields}");
+    }
+    let ended = with_entry("\"status\": \"erledigt\", \"outcome\": \"ok\"");
+    assert_eq!(ended.unknown_word(), None, "it is not read as processing");
+    let pending = with_entry("\"status\": \"pending\", \"outcome\": null, \"error\": \"of an earlier run\"");
+    assert_eq!(pending.state(), Some(State::Pending));
+}
+
+#[test]
+fn whatever_the_app_gives_as_its_reason_is_said() {
+    for (fields, reason) in [
+        ("\"error\": \"why\", \"message\": \"step 3\"", Some("why")),
+        ("\"error\": [\"Traceback\", \"\\u8a08\"]", Some("[\"Traceback\", \"計\"]")),
+        ("\"error\": {\"code\":3}", Some("{\"code\": 3}")),
+        ("\"error\": true", Some("true")),
+        ("\"error\": \"0\"", Some("0")),
+        ("\"error\": 0, \"message\": \"step 3\"", Some("step 3")),
+        ("\"error\": \" \", \"reason\": \"r\", \"message\": \"m\"", Some("r")),
+        ("\"message\": 7", Some("7")),
+        ("\"error\": null, \"message\": \"\"", None),
+    ] {
+        let entry = with_entry(&format!("\"status\": \"failed\", {fields}"));
+        assert_eq!(entry.reason().as_deref(), reason, "{fields}");
+        assert!(entry.line().ends_with(&format!("{fields}}}")), "it is kept as it was written: {}", entry.line());
     }
 }
 
@@ -410,7 +453,12 @@ fn what_the_app_says_has_limits() {
         ("100", Some(100)),
         ("1e9", Some(100)),
         ("-3", None),
-        ("\"50\"", None),
+        ("\"50\"", Some(50)),
+        ("\" 40.7 % \"", Some(40)),
+        ("\"４０％\"", None),
+        ("\"half\"", None),
+        ("\"NaN\"", None),
+        ("[40]", None),
     ] {
         assert_eq!(with_entry(&format!("\"progress\": {written}")).progress(), read, "{written}");
     }
