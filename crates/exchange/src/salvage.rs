@@ -22,8 +22,7 @@ pub(crate) fn salvage(text: &str, found: &mut Jobs) {
     let mut faults = 0;
 
     while let Some(begin) = rest.find('{') {
-        // What stands behind a colon belongs to an entry, and is none.
-        let is_value = rest[..begin].trim_end().ends_with(':');
+        let is_value = ends_with_name(&rest[..begin]);
         rest = &rest[begin..];
         if is_value {
             rest = &rest[1..];
@@ -46,6 +45,12 @@ pub(crate) fn salvage(text: &str, found: &mut Jobs) {
             break;
         }
     }
+}
+
+/// Whether the value of a field follows: it belongs to an entry, and is none.
+fn ends_with_name(before: &str) -> bool {
+    let name = before.trim_end().strip_suffix(':');
+    name.is_some_and(|name| name.trim_end().ends_with(['"', '\'']))
 }
 
 /// The entry with which a text begins, how much of the text it is, and what it says.

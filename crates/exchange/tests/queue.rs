@@ -134,6 +134,35 @@ fn what_is_whole_in_a_broken_queue_is_known() {
 }
 
 #[test]
+fn one_bad_byte_loses_no_other_entry() {
+    const THIRD: &str = "018aef2c-7a00-7000-8000-000000000003";
+    let states = [(FIRST, "done"), (SECOND, "processing"), (THIRD, "failed")];
+    let entry = |(id, status): (&str, &str)| {
+        format!(
+            "{{\"uuid\": \"{id}\", \"status\": \"{status}\", \"message\": \"it's C:\\\\a\", \"own\": {{\"a\": [1]}}}}"
+        )
+    };
+    let entries = states.map(entry);
+
+    for (before, between, after) in [("{\"jobs\": [\n  ", ",\n  ", "\n]}\n"), ("{\"jobs\": [", ", ", "]}")] {
+        let text = format!("{before}{}{after}", entries.join(between));
+        for at in before.len()..text.len() - after.len() {
+            let begins = text.match_indices("{\"uuid\"").take_while(|(begin, _)| *begin <= at);
+            let damaged = begins.count() - 1;
+            for bad in [&b"\""[..], b"\\", b"{", b"}", b"[", b"]", b",", b":", b"'", b"\n", b"\0", b"x", b""] {
+                let bytes = [&text.as_bytes()[..at], bad, &text.as_bytes()[at + 1..]].concat();
+                let queue = Queue::parse(&bytes[..]).unwrap_or_else(bcrlapi_exchange::BrokenQueue::into_salvaged);
+                for (number, (uuid, _)) in states.iter().enumerate().filter(|(number, _)| *number != damaged) {
+                    let started = queue.entry(id(uuid)).and_then(Entry::state);
+                    let expected = with_entry(&format!("\"status\": \"{}\"", states[number].1)).state();
+                    assert_eq!(started, expected, "{}", String::from_utf8_lossy(&bytes));
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_no_queue_is_an_error() {
     for broken in ["", "{\"jobs\": [", "[]", "[[]]", "null", "{\"jobs\": {}}", "{}{}", "\u{0}", "{\"jobs\": [1 2]}"] {
         assert!(Queue::parse(broken.as_bytes()).is_err(), "{broken:?}");
