@@ -211,15 +211,18 @@ impl<'a> Desk<'a> {
 
     /// Whether the worker with this mark is gone, for certain.
     fn is_gone(&self, mark: &WorkerMark) -> bool {
-        let is_same_boot = mark.boot == self.mark.boot;
-        if is_same_boot && mark.pid_namespace == self.mark.pid_namespace {
-            return !process::is_alive(mark.pid, mark.start);
+        let may_hold_its_lock = !matches!(self.directory.has_worker(mark), Ok(false));
+        if may_hold_its_lock {
+            return false;
+        }
+        if mark.boot != self.mark.boot {
+            return true;
         }
 
-        // In another container its pid is another process, and after another boot it may still be
-        // the worker of another host with the same name: there is its lock.
-        let holds_no_lock = matches!(self.directory.has_worker(mark), Ok(false));
-        holds_no_lock && (!is_same_boot || self.has_shared_locks)
+        // In another container a pid is another process: there only the lock tells, where it
+        // reaches all.
+        let is_same_container = mark.pid_namespace == self.mark.pid_namespace;
+        if is_same_container { !process::is_alive(mark.pid, mark.start) } else { self.has_shared_locks }
     }
 
     /// Finds out how the jobs of workers that are gone have ended. What cannot be found out now is
