@@ -36,9 +36,16 @@ impl<'a> Fields<'a> {
         self.0.iter().map(|(name, value)| (name.0.as_ref(), *value))
     }
 
-    /// The field's value as it was written. Of two fields with one name, the last one counts.
+    /// The field's value as it was written.
     pub(crate) fn raw(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.iter().rfind(|(other, _)| other.0 == name).map(|(_, value)| *value)
+        self.position(name).map(|position| self.0[position].1)
+    }
+
+    /// Where the field is. Of two fields with one name, the last one counts. Where none has just this
+    /// name, one counts that .NET and PowerShell write for it: `Status`.
+    fn position(&self, name: &str) -> Option<usize> {
+        let last = |is_meant: fn(&str, &str) -> bool| self.0.iter().rposition(|(other, _)| is_meant(&other.0, name));
+        last(|other, name| other == name).or_else(|| last(str::eq_ignore_ascii_case))
     }
 
     /// The field's value; `None` where there is no such field, or it is of another type.
@@ -53,8 +60,8 @@ impl<'a> Fields<'a> {
 
     /// Gives the field this value, at its place or at the end.
     pub(crate) fn set(&mut self, name: &'a str, value: &'a RawValue) {
-        match self.0.iter_mut().rfind(|(other, _)| other.0 == name) {
-            Some((_, old)) => *old = value,
+        match self.position(name) {
+            Some(position) => self.0[position].1 = value,
             None => self.0.push((Text(name.into()), value)),
         }
     }

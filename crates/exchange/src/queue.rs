@@ -181,10 +181,16 @@ impl Queue {
         if let Some(queue) = Self::parse_own_layout(text) {
             return Ok(queue);
         }
-        match usual(text.as_bytes()) {
-            Some(UsualQueue { jobs }) => Self::of(jobs),
-            None => Self::parse_fields(&serde_json::from_str(text)?),
+        if let Some(UsualQueue { jobs }) = usual(text.as_bytes()) {
+            return Self::of(jobs);
         }
+        if !text.trim_start().starts_with('[') {
+            return Self::parse_fields(&serde_json::from_str(text)?);
+        }
+
+        // A script that knows of nothing but jobs has left the rest out.
+        let queue = Self::of(serde_json::from_str(text)?)?;
+        if queue.index.is_empty() { Err(BrokenQueue::NotAQueue { salvaged: Self::default() }) } else { Ok(queue) }
     }
 
     /// Reads what [`Queue::render`] writes, as long as nobody has put anything of their own between the entries. For
@@ -219,7 +225,7 @@ impl Queue {
 
     fn parse_fields(fields: &Fields<'_>) -> Result<Self, BrokenQueue> {
         let jobs: Option<Jobs> = fields.raw("jobs").map_or(Ok(None), |jobs| serde_json::from_str(jobs.get()))?;
-        let others = fields.iter().filter(|(name, _)| *name != "jobs");
+        let others = fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("jobs"));
         let on_one_line = |value: &RawValue| to_ascii(on_one_line(value.get())).into_owned();
         let other_fields = others.map(|(name, value)| (name.to_owned(), on_one_line(value))).collect();
         Ok(Self { other_fields, ..Self::of(jobs.unwrap_or_default())? })

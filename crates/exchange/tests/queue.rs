@@ -371,7 +371,8 @@ fn of_several_entries_of_one_job_the_furthest_counts() {
     assert_eq!(twice.entry(id(FIRST)).unwrap().state(), Some(done), "the first of those that are as far");
     assert_eq!((twice.first_pending(), twice.waiting_and_running()), (None, (0, 1)));
     assert_eq!(twice.claim(&mark(), 5, |_| false), []);
-    assert!(!twice.claim_again(id(SECOND), &mark()));
+    assert!(twice.claim_again(id(SECOND), &mark()), "it had no mark");
+    assert_eq!(twice.entries()[4].worker(), Some(mark()));
 
     let once = queue(&[entry(FIRST, "done", ""), entry(SECOND, "processing", "")]);
     assert!(once.knows_all_of(&twice) && twice.knows_all_of(&once));
@@ -553,5 +554,22 @@ fn somebodys_own_field_is_no_mark() {
     for theirs in ["\"app1\"", "{\"host\": \"app1\"}", "null"] {
         let entry = with_entry(&format!("\"status\": \"processing\", \"worker\": {theirs}"));
         assert_eq!(entry.worker(), None, "{theirs}");
+    }
+}
+
+#[test]
+fn a_queue_that_other_tools_have_written_anew_is_read() {
+    for text in [
+        format!("{{\"Jobs\": [{{\"Uuid\": \"{FIRST}\", \"Status\": \"Processing\", \"Gpu\": 1}}]}}"),
+        format!("[{{\"uuid\": \"{FIRST}\", \"status\": \"processing\"}}]"),
+    ] {
+        let mut queue = Queue::parse(text.clone()).unwrap();
+        assert_eq!(queue.entry(id(FIRST)).and_then(Entry::state), Some(State::Processing), "{text}");
+        assert!(queue.advance(id(FIRST), State::Done(Outcome::Succeeded), None));
+        let written = String::from_utf8(queue.render()).unwrap();
+        let again = Queue::parse(written.clone()).unwrap();
+        assert_eq!(again.entry(id(FIRST)).and_then(Entry::state), Some(State::Done(Outcome::Succeeded)), "{written}");
+        assert_eq!(written.to_lowercase().matches("\"status\"").count(), 1, "{written}");
+        assert_eq!(written.to_lowercase().matches("\"jobs\"").count(), 1, "{written}");
     }
 }
