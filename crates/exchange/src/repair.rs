@@ -31,7 +31,8 @@ pub(crate) struct Repaired<'a> {
 /// first. None where it does not come to its end.
 pub(crate) fn repairs(text: &str) -> impl Iterator<Item = Repaired<'_>> {
     let repair = |ends_at_backslash| Repair { rest: text, json: String::new(), depth: 0, ends_at_backslash };
-    [false, true].into_iter().filter_map(move |ends_at_backslash| repair(ends_at_backslash).document())
+    let ways = [false, true].into_iter().filter(move |ends_at_backslash| !ends_at_backslash || text.contains("\\\""));
+    ways.filter_map(move |ends_at_backslash| repair(ends_at_backslash).document())
 }
 
 struct Repair<'a> {

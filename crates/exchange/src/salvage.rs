@@ -10,8 +10,9 @@ use crate::entry::Said;
 use crate::jobs::Jobs;
 use crate::repair::repairs;
 
-/// The longest entry that is looked for.
-const ENTRY_MAX_BYTES: usize = 256 * 1024;
+/// The longest entry that is looked for: twice as long as one with all of an error and a message
+/// that the caller reads.
+const ENTRY_MAX_BYTES: usize = 32 * 1024;
 /// How many pieces are tried in vain. With the limit of an entry it bounds the time.
 const FAULTS_MAX: usize = 10_000;
 
@@ -69,8 +70,8 @@ fn whole_object(text: &str) -> Option<(Cow<'_, str>, usize)> {
 
 /// Not beyond its line: there may be a fault in the entry that makes the next one a part of it.
 fn repaired_object(text: &str) -> Option<(Cow<'_, str>, usize)> {
-    let line = text.lines().next()?;
     let is_json = |json: &str| serde_json::from_str::<IgnoredAny>(json).is_ok();
-    let repaired = repairs(line).find(|repaired| is_json(&repaired.json))?;
-    Some((repaired.json.into(), line.len() - repaired.behind.len()))
+    let repaired = repairs(text).find(|repaired| is_json(&repaired.json))?;
+    let length = text.len() - repaired.behind.len();
+    (!text[..length].contains('\n')).then_some((repaired.json.into(), length))
 }

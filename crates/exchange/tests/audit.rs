@@ -115,7 +115,7 @@ fn broken(sight: &Sight) -> Vec<&'static str> {
 /// What may be wrong, and the rule that is broken by it.
 type Fault = (&'static str, fn(&mut Sight));
 
-const FAULTS: [Fault; 31] = [
+const FAULTS: [Fault; 32] = [
     ("an agent serves the directory", |sight| sight.has_agent = false),
     ("files and folders are what they should be", |sight| sight.misplaced.push("request".to_owned())),
     ("the agent may read every file", |sight| sight.unreadable.push("response/a.json".to_owned())),
@@ -132,6 +132,15 @@ const FAULTS: [Fault; 31] = [
             "{\"uuid\": \"a note of somebody's own\"}",
             "{\"uuid\": \"018aef2c-7a00-7000-8000-000000000003\", \"status\": \"done\"}",
         );
+    }),
+    // What waits beside an entry that is further needs no request file.
+    ("a job is in the queue once", |sight| {
+        rewrite(
+            sight,
+            "{\"uuid\": \"a note of somebody's own\"}",
+            "{\"uuid\": \"018aef2c-7a00-7000-8000-000000000003\", \"status\": \"pending\"}",
+        );
+        sight.requests.remove(&id(SUCCEEDED));
     }),
     ("a pending entry has its request file", |sight| {
         sight.requests.remove(&id(WAITS));
