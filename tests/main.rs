@@ -7,6 +7,7 @@ mod audit;
 mod bad_input;
 mod cancel;
 mod check;
+mod clock;
 mod commands;
 mod definition;
 mod documents;

@@ -11,6 +11,7 @@ use futures::{StreamExt, stream};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::backoff::Backoff;
+use crate::clock::Pace;
 use crate::execute::{Effect, blocking};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
@@ -57,6 +58,7 @@ pub struct Agent {
     pub(crate) lock: Arc<Lock>,
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
+    pace: Pace,
     pub(crate) view: View,
     /// When status.json has to be read again.
     pub(crate) status_watch: StatusWatch,
@@ -110,6 +112,7 @@ impl Agent {
             lock,
             settings,
             clock,
+            pace: Pace::default(),
             view: View::default(),
             status_watch: StatusWatch::default(),
             status_read: None,
@@ -174,6 +177,23 @@ impl Agent {
     /// What time it is.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now(&self.store)
+    }
+
+    /// What time it is, for all that the view dates and decides. Where it has leapt, what began
+    /// before has lasted no longer for it.
+    pub(crate) fn keep_pace(&mut self) -> DateTime<Utc> {
+        let now = self.now();
+        let leap = self.pace.leap(now, (self.clock.awake)());
+        self.view.clock_has_leapt(leap);
+        now
+    }
+
+    /// The date of what happens to these jobs now. It is never before what has happened to one of
+    /// them: that was dated by another clock, and the cloud's is known to a second only.
+    pub(crate) fn date_for(&self, ids: &[JobId]) -> DateTime<Utc> {
+        let requested = ids.iter().map(|id| id.request_date());
+        let started = ids.iter().filter_map(|id| self.view.jobs.get(id)?.job.start_date);
+        requested.chain(started).fold(self.now(), DateTime::max)
     }
 
     /// Waits for the next upload to end; for ever, if there is none.
@@ -242,8 +262,8 @@ impl Agent {
     }
 
     /// What is to be done now: what is to be published, and everything else.
-    fn plan(&self) -> (Vec<Action>, Vec<Action>) {
-        let now = self.now();
+    fn plan(&mut self) -> (Vec<Action>, Vec<Action>) {
+        let now = self.keep_pace();
         let mut actions = plan(&self.view, self.settings, now);
         self.assert_promise(&actions, now);
         actions.retain(|action| !self.backoff.holds_back(&action.to_string(), now));
@@ -363,9 +383,10 @@ impl Agent {
         }
         let (store, directory, clock, step) =
             (self.store.clone(), self.directory.clone(), self.clock, action.to_string());
-        let said_last = self.said_last(id);
+        let (said_last, not_before) = (self.said_last(id), self.date_for(&[id]));
         self.uploads.spawn(async move {
-            let result = response::give_back(&store, directory, id, due, said_last, clock).await;
+            let now = || clock.now(&store).max(not_before);
+            let result = response::give_back(&store, directory, id, due, said_last, now).await;
             (id, step, result)
         });
     }

@@ -108,7 +108,7 @@ impl Agent {
             }
             Action::Quarantine => self.quarantine().await,
             Action::Report { id, progress, message } => {
-                let job = self.store.report(id, progress, message.as_deref(), self.now()).await?;
+                let job = self.store.report(id, progress, message.as_deref(), self.date_for(&[id])).await?;
                 log_start(id, progress);
                 Ok(job.map_or(Effect::Forgotten(id), Effect::Reported))
             }
@@ -273,14 +273,14 @@ impl Agent {
     }
 
     async fn cancel(&self, id: JobId) -> Result<Effect, AgentError> {
-        let job = self.store.record_canceled(id, self.now()).await?;
+        let job = self.store.record_canceled(id, self.date_for(&[id])).await?;
         tracing::info!(uuid = %id, "canceled");
         Ok(Effect::learned(id, job))
     }
 
     async fn lose(&self, id: JobId) -> Result<Effect, AgentError> {
         let error = lost(self.settings.lost_after);
-        let job = self.store.lose(id, &error, self.now()).await?;
+        let job = self.store.lose(id, &error, self.date_for(&[id])).await?;
         tracing::warn!(uuid = %id, error, "given up as lost");
         Ok(Effect::learned(id, job))
     }
@@ -296,7 +296,7 @@ impl Agent {
 
     async fn fail(&self, id: JobId, error: &str) -> Result<Effect, AgentError> {
         let said_last = self.said_last(id);
-        let job = self.store.fail(id, error, Some(said_last.words()), self.now()).await?;
+        let job = self.store.fail(id, error, Some(said_last.words()), self.date_for(&[id])).await?;
         tracing::warn!(uuid = %id, error, "failed");
         Ok(Effect::learned(id, job))
     }

@@ -52,7 +52,7 @@ impl Lease {
         clock: Clock,
         stop: &CancellationToken,
     ) -> Result<Option<Self>, AgentError> {
-        let holder = Holder { agent: AgentId::random(), place, started: cloud_date(store, clock) };
+        let holder = Holder { agent: AgentId::random(), place, started: clock.now(store) };
         let mut lease = Self { holder, clock, last: Mutex::default() };
         let mut waiting: Option<Waiting> = None;
         loop {
@@ -97,7 +97,7 @@ impl Lease {
     /// answer.
     pub async fn renew_if_stale(&self, store: &JobStore, workload: Workload) -> Result<(), AgentError> {
         let renewed = self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|last| last.last_sync);
-        let now = cloud_date(store, self.clock);
+        let now = self.clock.now(store);
         if renewed.is_some_and(|renewed| !is_stale(renewed, now)) {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl Lease {
         // First of all for its date: on the word of a clock that is ahead, an agent that lives
         // would count as silent.
         let before = store.heartbeat().await?;
-        self.holder.started = cloud_date(store, self.clock);
+        self.holder.started = self.clock.now(store);
 
         // How much there is to do is not known yet: what the row says of it stays.
         let workload = before.map_or_else(Workload::default, |before| Workload {
@@ -144,7 +144,7 @@ impl Lease {
     fn heartbeat(&self, store: &JobStore, workload: Workload) -> Heartbeat {
         let Workload { pending, processing, waiting_since, processing_since } = workload;
         Heartbeat {
-            last_sync: cloud_date(store, self.clock),
+            last_sync: self.clock.now(store),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             pending,
             processing,
@@ -199,12 +199,6 @@ impl Waiting {
 /// last one is as doubtful.
 fn is_stale(renewed: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     (now - renewed).abs() > STALE
-}
-
-/// What time it is in the cloud, whose clock is the one that all agents have in common; this
-/// computer's only where no answer has a date.
-fn cloud_date(store: &JobStore, clock: Clock) -> DateTime<Utc> {
-    (clock.cloud)(store).unwrap_or_else(clock.local)
 }
 
 #[cfg(test)]

@@ -60,9 +60,10 @@ impl Agent {
     /// Asks the cloud what waits for this lab, and now and then whether the view still holds all that the lab has
     /// taken. Says whether more may wait than was answered.
     pub(crate) async fn observe_cloud(&mut self) -> Result<bool, AgentError> {
-        let now = self.now();
         // First the inbox: a job that is taken in between is then in one of the two answers, or in both.
-        let inbox = self.store.inbox(now).await?;
+        let inbox = self.store.inbox(self.now()).await?;
+        // By the clock that has answered: what the view forgets must not go by the one of before.
+        let now = self.keep_pace();
 
         // The cloud may have been away for so long that another agent has the lab: then nothing is
         // taken from here on.
@@ -126,7 +127,7 @@ impl Agent {
         self.read_journal().await?;
         let seen = self.look_at_directory().await?;
         self.status_watch = seen.status_watch;
-        let now = self.now();
+        let now = self.keep_pace();
 
         for (id, has_request, response_date) in seen.jobs {
             if let Some(known) = self.view.jobs.get_mut(&id) {

@@ -7,11 +7,12 @@ use bcrlapi_directory::{DirectoryError, SharedDir};
 use bcrlapi_domain::JobId;
 use bcrlapi_exchange::Due;
 use bcrlapi_exchange::document::DocumentFault;
+use chrono::{DateTime, Utc};
 use tokio::task::spawn_blocking;
 
+use crate::AgentError;
 use crate::execute::{Effect, SaidLast};
 use crate::measure::{Measured, measure};
-use crate::{AgentError, Clock};
 
 /// The largest response that is taken.
 const RESPONSE_MAX_BYTES: u64 = 5 * 1024 * 1024 * 1024;
@@ -47,18 +48,18 @@ pub(crate) async fn give_back(
     id: JobId,
     due: Due,
     said_last: SaidLast,
-    clock: Clock,
+    now: impl Fn() -> DateTime<Utc>,
 ) -> Result<Effect, AgentError> {
     let checked = spawn_blocking(move || check(&directory, id)).await.expect("file work does not panic")?;
     let job = match checked {
         Checked::Whole(file, Measured { payload, part_sha256s }) => {
             store.put_response(id, &file, &payload, &part_sha256s).await?;
             tracing::info!(uuid = %id, bytes = payload.size_bytes, "done");
-            store.succeed(id, &payload, Some(said_last.words()), clock.now(store)).await?
+            store.succeed(id, &payload, Some(said_last.words()), now()).await?
         }
         Checked::Unusable(reason) if due == Due::LastTry => {
             tracing::warn!(uuid = %id, %reason, "failed");
-            store.fail(id, &reason.to_string(), Some(said_last.words()), clock.now(store)).await?
+            store.fail(id, &reason.to_string(), Some(said_last.words()), now()).await?
         }
         Checked::Unusable(reason) => {
             tracing::debug!(uuid = %id, %reason, "no whole response yet");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::{DirectoryError, SharedDir};
 use bcrlapi_exchange::{REMOTE_RESPONSE_GRACE, RESPONSE_GRACE, Settings};
-use chrono::{FixedOffset, TimeDelta, Utc};
+use chrono::{FixedOffset, TimeDelta};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -58,13 +58,15 @@ pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> R
     let settings = config.settings(&directory);
     let mut agent = Agent::new(store, directory, settings, Clock::SYSTEM)?;
     if let Some(address) = config.metrics {
-        metrics::serve(address, agent.metrics.clone(), Utc::now, stop.clone()).await?;
+        let of_metrics = agent.store.clone();
+        let now = move || Clock::SYSTEM.now(&of_metrics);
+        metrics::serve(address, agent.metrics.clone(), now, stop.clone()).await?;
     }
     // The directory's lock is held by now: in the same place, no other agent lives.
     let Some(lease) = Lease::acquire(&agent.store, place_of(&config.shared), Clock::SYSTEM, &stop).await? else {
         return Ok(());
     };
-    agent.lease = Some(lease);
+    agent.serve_under(lease);
     tracing::info!(shared = %config.shared.display(), poll = ?config.poll, "agent started");
 
     let ended = tokio::select! {

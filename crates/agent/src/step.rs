@@ -58,7 +58,7 @@ impl Step {
             }
             Self::Take(ids) => concluded(&ids, Action::Take, agent.store.take_all(&ids).await, log_take),
             Self::Start(ids) => {
-                let jobs = agent.store.start_all(&ids, agent.now()).await;
+                let jobs = agent.store.start_all(&ids, agent.date_for(&ids)).await;
                 concluded(&ids, start, jobs, |id, _| log_start(id, None))
             }
         }

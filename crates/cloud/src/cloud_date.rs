@@ -8,6 +8,10 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use chrono::{DateTime, TimeDelta, Utc};
 
+/// How far a date that goes on may be ahead of a new one: an answer has whole seconds, and takes its
+/// time.
+const INEXACT: TimeDelta = TimeDelta::seconds(2);
+
 /// The date of the cloud's last answer. Every answer has one, also one that refuses. Cheap to
 /// clone; the clones share what they have heard.
 ///
@@ -27,7 +31,7 @@ struct Heard {
 impl CloudDate {
     /// What time it is in the cloud now; `None` before its first answer.
     ///
-    /// It is never ahead of the cloud by more than what the two clocks differ by in their pace; it
+    /// It is ahead of the cloud by two seconds at most, where the two clocks differ in their pace; it
     /// is behind by up to a second, by the time that the answer took, and by how long this computer
     /// has been suspended since.
     pub(crate) fn now(&self) -> Option<DateTime<Utc>> {
@@ -46,7 +50,11 @@ impl CloudDate {
         }
 
         let Some(date) = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()) else { return };
-        let heard = Heard { date: date.to_utc(), at: Instant::now() };
+        let date = date.to_utc();
+        // It does not go back by a second with each answer: what has happened later has a later date.
+        let goes_on = self.now().filter(|now| (date..=date + INEXACT).contains(now));
+
+        let heard = Heard { date: goes_on.unwrap_or(date), at: Instant::now() };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
     }
 }
@@ -91,6 +99,15 @@ mod tests {
 
         cloud.hear(Some("Sun, 22 Nov 2026 04:00:00 GMT"), None);
         assert!(cloud.now().unwrap() < date(), "the last answer counts, also where it is earlier");
+    }
+
+    #[test]
+    fn it_does_not_go_back_within_a_second() {
+        let cloud = CloudDate::default();
+        cloud.hear(Some("Sun, 22 Nov 2026 04:19:53 GMT"), None);
+        let first = cloud.now().unwrap();
+        cloud.hear(Some(DATE), None);
+        assert!(cloud.now().unwrap() >= first, "the answer says whole seconds only");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bcrlapi_domain::{Job, JobId, Outcome, State};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{BrokenQueue, Entry, Queue};
 
@@ -62,6 +62,8 @@ pub struct LabJob {
     pub withdrawn_since: Option<DateTime<Utc>>,
     /// When the cloud was last told what its program says of itself.
     pub reported_at: Option<DateTime<Utc>>,
+    /// How far the clock has leapt ahead while it was processing: time that its program has not had.
+    pub leapt: TimeDelta,
 }
 
 /// What looks at a response file gave.
@@ -116,13 +118,35 @@ pub struct Displaced {
 impl LabJob {
     /// A job of which the directory has shown nothing yet.
     pub fn new(job: Job) -> Self {
-        Self { job, has_request: false, response: None, done_since: None, withdrawn_since: None, reported_at: None }
+        Self {
+            job,
+            has_request: false,
+            response: None,
+            done_since: None,
+            withdrawn_since: None,
+            reported_at: None,
+            leapt: TimeDelta::zero(),
+        }
     }
 
     /// Takes in when its response file was last written; `None` where there is none.
     pub fn see_response(&mut self, date: Option<DateTime<Utc>>, now: DateTime<Utc>) {
         let earlier = self.response.filter(|seen| Some(seen.date) == date);
         self.response = earlier.or(date.map(|date| ResponseSeen { date, quiet_since: now }));
+    }
+
+    /// When whatever is waited for has begun.
+    fn begun(&mut self) -> impl Iterator<Item = &mut DateTime<Utc>> {
+        let response = self.response.as_mut().map(|seen| &mut seen.quiet_since);
+        let since = [&mut self.done_since, &mut self.withdrawn_since, &mut self.reported_at];
+        since.into_iter().flatten().chain(response)
+    }
+
+    /// How long its program has been processing, as far as the clock did not leap meanwhile; `None`
+    /// where it has not started.
+    pub(crate) fn running_time(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let since = now - self.job.start_date?;
+        Some(since - self.leapt)
     }
 
     /// Whether the cloud may have news of a job that the lab has: its caller may want it back as long as it waits.
@@ -353,25 +377,38 @@ impl View {
         }
     }
 
+    /// Takes in that the clock has leapt ahead, or back if negative: it was set, or this computer was
+    /// suspended. Programs and scripts have not had that time, so whatever is waited for has lasted
+    /// no longer for it.
+    pub fn clock_has_leapt(&mut self, by: TimeDelta) {
+        for since in self.begun() {
+            *since += by;
+        }
+        for known in self.jobs.values_mut().filter(|known| known.job.state == State::Processing) {
+            known.leapt += by;
+        }
+    }
+
     /// Whatever seems to have begun after now has begun now: the clock was set back, and nothing must wait until it has
     /// come so far again.
     fn bear_clock_set_back(&mut self, now: DateTime<Utc>) {
-        if let QueueSeen::Broken { since, quiet_since, .. } = &mut self.status {
-            (*since, *quiet_since) = (now.min(*since), now.min(*quiet_since));
-        }
-        for known in self.jobs.values_mut() {
-            let response = known.response.as_mut().map(|seen| &mut seen.quiet_since);
-            let since = [&mut known.done_since, &mut known.withdrawn_since, &mut known.reported_at];
-            for since in since.into_iter().flatten().chain(response) {
-                *since = now.min(*since);
-            }
-        }
-        for displaced in self.displaced.values_mut() {
-            displaced.quiet_since = now.min(displaced.quiet_since);
+        for since in self.begun() {
+            *since = now.min(*since);
         }
         for last in [&mut self.last_prune, &mut self.last_heartbeat].into_iter().flatten() {
             *last = now.min(*last);
         }
+    }
+
+    /// When whatever is waited for has begun.
+    fn begun(&mut self) -> impl Iterator<Item = &mut DateTime<Utc>> {
+        let broken = match &mut self.status {
+            QueueSeen::Broken { since, quiet_since, .. } => vec![since, quiet_since],
+            QueueSeen::Missing | QueueSeen::Whole(_) => Vec::new(),
+        };
+        let of_jobs = self.jobs.values_mut().flat_map(LabJob::begun);
+        let displaced = self.displaced.values_mut().map(|displaced| &mut displaced.quiet_since);
+        broken.into_iter().chain(of_jobs).chain(displaced)
     }
 
     /// Takes in a look at a displaced queue that is new, or that somebody has written to; `None`

@@ -298,6 +298,33 @@ fn a_clock_that_is_set_back_makes_nothing_wait_for_longer() {
 }
 
 #[test]
+fn a_clock_that_leaps_makes_nothing_wait_for_less_or_longer() {
+    let settings = Settings { lost_after: Some(TimeDelta::hours(2)), ..SETTINGS };
+    for leap in [TimeDelta::hours(9), TimeDelta::hours(-9)] {
+        let mut view = lab(&[(1, State::Processing, PROCESSING), (2, State::Processing, DONE)]);
+        let known = view.jobs.get_mut(&id(1)).unwrap();
+        known.see_response(Some(now()), now());
+        known.job.start_date = Some(now());
+
+        view.clock_has_leapt(leap);
+        view.keep_time(now() + leap);
+        let returns = |seconds| {
+            let planned = plan(&view, settings, now() + leap + TimeDelta::seconds(seconds));
+            let dues = planned.into_iter().filter_map(|action| match action {
+                Action::Return { due, .. } => Some(due),
+                _ => None,
+            });
+            dues.collect::<Vec<_>>()
+        };
+        assert_eq!(returns(9), [Due::Announced], "{leap}");
+        assert_eq!(returns(10), [Due::LastTry], "{leap}");
+        assert_eq!(returns(60), [Due::Early, Due::LastTry], "{leap}");
+        assert_eq!(returns(2 * 3600 - 1), [Due::Early, Due::LastTry], "{leap}");
+        assert_eq!(returns(2 * 3600), [Due::LastTry, Due::LastTry], "{leap}");
+    }
+}
+
+#[test]
 fn a_queue_that_is_broken_again_and_again_is_put_aside_too() {
     let mut view = lab(&[]);
     let at = |seconds| now() + TimeDelta::seconds(seconds);

@@ -17,13 +17,13 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(crate) async fn serve(
     address: SocketAddr,
     metrics: Metrics,
-    clock: fn() -> DateTime<Utc>,
+    now: impl Fn() -> DateTime<Utc> + Clone + Send + Sync + 'static,
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
     let refused = |source| AgentError::Metrics { address, source };
     let listener = TcpListener::bind(address).await.map_err(refused)?;
     tracing::info!(address = %listener.local_addr().map_err(refused)?, "serving metrics");
-    let answer = move || async move { ([(CONTENT_TYPE, OPEN_METRICS)], metrics.render(clock())) };
+    let answer = move || async move { ([(CONTENT_TYPE, OPEN_METRICS)], metrics.render(now())) };
     let app = Router::new().route("/metrics", get(answer));
     tokio::spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await });
     Ok(())
