@@ -32,24 +32,40 @@ impl Lock {
 
     /// Takes the lock; waits for another holder, within a limit.
     pub(crate) fn acquire(folder: &Folder, name: &str) -> Result<Self, DirectoryError> {
-        let file = open(folder, name)?;
         let deadline = Instant::now() + WAIT_LIMIT;
-        loop {
-            if try_lock(&file, folder, name)? {
-                return Ok(Self { held: file });
+        for _ in 0..OPEN_TRIES {
+            let file = open(folder, name)?;
+            while !try_lock(&file, folder, name)? {
+                if Instant::now() >= deadline {
+                    return Err(DirectoryError::Locked(folder.path(name)));
+                }
+                thread::sleep(WAIT_STEP);
             }
-            if Instant::now() >= deadline {
-                return Err(DirectoryError::Locked(folder.path(name)));
+
+            let lock = Self { held: file };
+            if lock.is_on(folder, name) {
+                return Ok(lock);
             }
-            thread::sleep(WAIT_STEP);
+            // Somebody has removed the file meanwhile, or put another in its place: whoever comes
+            // next locks that one.
         }
+        Err(DirectoryError::NotVisibleYet(folder.path(name)))
     }
 
     /// Takes the lock if nobody holds it.
     pub(crate) fn try_acquire(folder: &Folder, name: &str) -> Result<Option<Self>, DirectoryError> {
-        let file = open(folder, name)?;
-        let is_locked = try_lock(&file, folder, name)?;
-        Ok(is_locked.then_some(Self { held: file }))
+        for _ in 0..OPEN_TRIES {
+            let file = open(folder, name)?;
+            if !try_lock(&file, folder, name)? {
+                return Ok(None);
+            }
+
+            let lock = Self { held: file };
+            if lock.is_on(folder, name) {
+                return Ok(Some(lock));
+            }
+        }
+        Err(DirectoryError::NotVisibleYet(folder.path(name)))
     }
 
     /// Whether somebody holds the lock of this name.

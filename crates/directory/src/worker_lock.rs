@@ -6,9 +6,6 @@ use crate::folder::Folder;
 use crate::shared::name_of;
 use crate::{DirectoryError, Lock, SharedDir};
 
-/// How often a lock is taken anew that others at their start have removed.
-const TRIES: u32 = 100;
-
 impl SharedDir {
     /// Takes the lock of the worker with this mark, until it is dropped or the worker dies. Removes those that workers
     /// which are gone have left.
@@ -16,16 +13,7 @@ impl SharedDir {
         let folder = self.root()?.open(layout::RUNNING_DIR)?;
         remove_abandoned(&folder)?;
 
-        let path = layout::worker_lock(mark);
-        let name = name_of(&path);
-        for _ in 0..TRIES {
-            let lock = Lock::acquire(&folder, name)?;
-            // Before it was locked, another worker at its start may have taken it for one that was left.
-            if lock.is_on(&folder, name) {
-                return Ok(lock);
-            }
-        }
-        Err(DirectoryError::Locked(folder.path(name)))
+        Lock::acquire(&folder, name_of(&layout::worker_lock(mark)))
     }
 
     /// Whether this is still the lock by which others know that the worker with this mark lives.

@@ -197,6 +197,22 @@ fn one_holds_the_lock_at_a_time_and_nobody_waits_for_ever() {
 }
 
 #[test]
+fn a_lock_that_was_removed_while_somebody_waited_for_it_keeps_nobody_out() {
+    let fixture = fixture();
+    let held = fixture.directory.lock().unwrap();
+    let directory = fixture.directory.clone();
+    let waiting = thread::spawn(move || directory.lock().unwrap());
+    // The fate itself: it has opened the file by then, and waits.
+    thread::sleep(std::time::Duration::from_millis(300));
+    fs::remove_file(fixture.path(layout::STATUS_LOCK)).unwrap();
+    drop(held);
+
+    let _locked = waiting.join().unwrap();
+    let there = fs::File::open(fixture.path(layout::STATUS_LOCK)).expect("it has locked the file that others see");
+    assert!(matches!(there.try_lock(), Err(fs::TryLockError::WouldBlock)));
+}
+
+#[test]
 fn an_update_waits_for_somebody_who_is_writing() {
     let fixture = fixture();
     fs::write(fixture.path(layout::STATUS), "{\"jobs\": [").unwrap();
