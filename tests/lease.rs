@@ -2,14 +2,18 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use bcrlapi_agent::{AgentError, Clock, Lease};
+use bcrlapi_agent::{Agent, AgentError, Clock, Lease, Look};
 use bcrlapi_cloud::{Beat, Heartbeat, JobStore, Place};
-use bcrlapi_exchange::Workload;
+use bcrlapi_directory::SharedDir;
+use bcrlapi_exchange::{RESPONSE_GRACE, Settings, Workload, layout};
 use bcrlapi_local::until;
 use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, System};
-use chrono::{TimeDelta, Utc};
+use chrono::{FixedOffset, TimeDelta, Utc};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+
+const SETTINGS: Settings =
+    Settings { offset: FixedOffset::east_opt(0).unwrap(), lost_after: None, response_grace: RESPONSE_GRACE };
 
 fn place(host: &str, directory: &str) -> Place {
     Place { host: host.to_owned(), directory: directory.to_owned() }
@@ -161,6 +165,40 @@ async fn a_lease_that_may_have_run_out_is_renewed_and_a_fresh_one_costs_no_call(
         lease.renew_if_stale(&store, Workload::default()).await.unwrap();
         assert_eq!(dynamodb.requests() - calls, more_calls, "after {later_s} s");
     }
+}
+
+/// A take has failed, and the lab is another's before it could be tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_outage_an_agent_that_has_lost_the_lab_hands_out_nothing() {
+    /// How much later it is than the cloud says.
+    static LATER_S: AtomicI64 = AtomicI64::new(0);
+    let later = |store: &JobStore| Some(store.date()? + TimeDelta::seconds(LATER_S.load(Ordering::SeqCst)));
+    let clock = Clock { cloud: later, ..Clock::SYSTEM };
+    let system = System::start().await;
+    let (store, dynamodb) = agent(&system).await;
+    let directory = SharedDir::open(&system.shared("")).unwrap();
+    let mut first = Agent::new(store.clone(), directory, SETTINGS, clock).unwrap();
+    let lease = Lease::acquire(&store, place("lab1", "/mnt/a"), clock, &CancellationToken::new()).await;
+    first.serve_under(lease.unwrap().unwrap());
+    first.round(Look::Everywhere).await.unwrap();
+
+    let job = system.submit("mock", &json!({})).await.uuid;
+    dynamodb.every(2, Fate::Refuse(400, "ExpiredTokenException"));
+    first.round(Look::Everywhere).await.unwrap();
+    dynamodb.always(Fate::Pass);
+    let waits = async || system.stack().store().inbox(Utc::now()).await.unwrap() == [job];
+    assert!(waits().await, "the inbox was answered, and the take was not");
+
+    LATER_S.store(Heartbeat::SILENCE.num_seconds() + 10, Ordering::SeqCst);
+    let (of_second, _) = agent(&system).await;
+    let second = Lease::acquire(&of_second, place("lab2", "/mnt/a"), clock, &CancellationToken::new()).await;
+    let _second = second.unwrap().unwrap();
+    for look in [Look::Directory, Look::Everywhere] {
+        let lost = first.round(look).await.unwrap_err();
+        assert!(matches!(&lost, AgentError::HeldByAnother { host, .. } if host == "lab2"), "{lost}");
+        assert!(waits().await, "after {look:?} the job is still for the other");
+    }
+    assert!(!system.shared(&layout::request(job)).exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

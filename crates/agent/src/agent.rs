@@ -132,6 +132,12 @@ impl Agent {
         })
     }
 
+    /// Gives it the right to serve its lab; without one, nobody is asked whether the lab is another
+    /// agent's.
+    pub fn serve_under(&mut self, lease: Lease) {
+        self.lease = Some(lease);
+    }
+
     /// Looks, plans and acts, until nothing moves or the round is long enough; says what is to be looked at without a
     /// pause, as there is more to do. A step that fails is logged and tried again later; it is an error only if it was
     /// not possible to look. The directory is looked at also while the cloud is away: what scripts write must not wait
