@@ -20,6 +20,11 @@ const UPDATE_TRIES: u32 = 400;
 const UPDATE_PAUSE: Duration = Duration::from_millis(25);
 /// How much of a queue is written at once.
 const WRITE_BYTES: usize = 256 * 1024;
+/// The most queues that are kept of those that were put aside, and the most bytes of all of them: a
+/// script may break the queue every minute. The first, which shows how it began, and the latest stay
+/// whatever they have.
+const CORRUPT_FILES_MAX: usize = 20;
+const CORRUPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How many numbers are tried for a staged queue, and for one that is put aside, until one is free.
 const NAME_TRIES: u64 = 100;
 
@@ -283,6 +288,10 @@ impl SharedDir {
 
         put_aside(&request, status, name_of(name))?;
         request.sync()?;
+        // The queue is out of the way: what fails from here on is no reason to say that it is not.
+        if let Err(error) = limit_corrupt(&request) {
+            tracing::warn!(%error, "cannot remove queues that were put aside before");
+        }
         Ok(true)
     }
 
@@ -463,4 +472,27 @@ fn put_aside(folder: &Folder, name: &str, aside: &str) -> Result<(), DirectoryEr
         return folder.rename(name, folder, &free).map_err(|error| folder.error(name, error));
     }
     Err(folder.error(aside, Errno::EXIST))
+}
+
+/// Removes queues that were put aside, where they are too many: those after the first.
+fn limit_corrupt(folder: &Folder) -> Result<(), DirectoryError> {
+    let mut all = Vec::new();
+    for name in folder.files(layout::is_corrupt_status)? {
+        if let Some(facts) = folder.facts_of(&name)? {
+            all.push((facts.fingerprint.changed(), name, facts.fingerprint.size_bytes()));
+        }
+    }
+    all.sort();
+
+    let (mut files, mut bytes) = (all.len(), all.iter().map(|(.., size_bytes)| size_bytes).sum::<u64>());
+    let latest = all.len().saturating_sub(1);
+    for (_, name, size_bytes) in all.iter().take(latest).skip(1) {
+        if files <= CORRUPT_FILES_MAX && bytes <= CORRUPT_BYTES_MAX {
+            break;
+        }
+        folder.remove(name)?;
+        files -= 1;
+        bytes -= size_bytes;
+    }
+    Ok(())
 }

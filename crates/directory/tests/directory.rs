@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -161,6 +162,28 @@ fn a_queue_that_somebody_has_repaired_is_not_put_aside() {
         assert_eq!(fixture.state(), None);
         assert!(fixture.path("request").join(name).exists(), "nothing that was put aside before is lost");
     }
+}
+
+#[test]
+fn queues_that_were_put_aside_do_not_fill_the_disk() {
+    const LARGE_BYTES: u64 = 15 * 1024 * 1024;
+    /// Which of these copies are left after one more.
+    fn left(copies: Range<u32>, size_bytes: u64) -> Vec<u32> {
+        let fixture = fixture();
+        let copy = |number: u32| layout::status_corrupt(&number.to_string());
+        for number in copies.clone() {
+            fs::File::create(fixture.path(&copy(number))).unwrap().set_len(size_bytes).unwrap();
+        }
+        fs::write(fixture.path(layout::STATUS), "{broken").unwrap();
+        let lock = fixture.directory.lock().unwrap();
+        assert!(fixture.directory.quarantine_status(&lock, fixture.digest(), &copy(copies.end)).unwrap());
+        (copies.start..=copies.end).filter(|number| fixture.path(&copy(*number)).exists()).collect()
+    }
+
+    let first_and_latest: Vec<u32> = [10].into_iter().chain(16..=34).collect();
+    assert_eq!(left(10..34, 1), first_and_latest);
+    assert_eq!(left(10..16, LARGE_BYTES), [10, 13, 14, 15, 16]);
+    assert_eq!(left(10..11, 5 * LARGE_BYTES), [10, 11], "the first and the latest, whatever they have");
 }
 
 #[test]
