@@ -84,7 +84,7 @@ fn check(directory: &SharedDir, id: JobId) -> Result<Checked, AgentError> {
     }
     match measure(&file) {
         Ok(measured) => {
-            directory.sync_response(id)?;
+            directory.sync_response(id, &file)?;
             Ok(Checked::Whole(file, measured))
         }
         Err(DocumentFault::Unreadable(source)) => Err(unreadable(source)),

@@ -11,7 +11,7 @@ use bcrlapi_exchange::layout;
 
 use crate::durable::{self, Like};
 use crate::facts::Facts;
-use crate::folder::{Folder, Opened, sync_file};
+use crate::folder::{Folder, Opened};
 use crate::shared::name_of;
 use crate::{DirectoryError, SharedDir};
 
@@ -51,12 +51,13 @@ impl SharedDir {
         Ok(dates)
     }
 
-    /// Makes sure that the job's response is on the disk: a script does not, and a job that the
-    /// cloud knows as done has to have its response here after a power cut too. Nothing where there
-    /// is no file.
-    pub fn sync_response(&self, id: JobId) -> Result<(), DirectoryError> {
+    /// Makes sure that the job's response, which is held open, is on the disk: a script does not,
+    /// and a job that the cloud knows as done has to have its response here after a power cut too.
+    /// Whatever has its name by now, it is this file that was read.
+    pub fn sync_response(&self, id: JobId, held: &File) -> Result<(), DirectoryError> {
         let response = self.root()?.open(layout::RESPONSE_DIR)?;
-        sync_file(&response, name_of(&layout::response(id)))
+        durable::sync(held).map_err(|error| response.error(name_of(&layout::response(id)), error))?;
+        response.sync()
     }
 
     /// Where the job's program is to write its response while it runs.

@@ -100,7 +100,7 @@ impl DirectoryTrial {
         let (one, other) = (&one, &other);
         let tried = exchange_between(one, other);
         let removed = one.remove(layout::TRIAL).and(other.remove(layout::TRIAL_OTHER));
-        removed.and(tried)
+        tried.and_then(|can_exchange| removed.map(|()| can_exchange))
     }
 
     /// Whether a lock keeps others out, as far as one computer can tell: it is tried from two

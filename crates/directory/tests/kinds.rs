@@ -247,6 +247,17 @@ fn a_hard_link_is_no_response() {
 }
 
 #[test]
+fn the_response_that_was_read_is_made_durable_whatever_has_its_name_by_now() {
+    let fixture = fixture();
+    let response = fixture.path(&layout::response(id()));
+    fs::write(&response, "{}").unwrap();
+    let held = fixture.directory.open_response(id()).unwrap().unwrap();
+    fs::remove_file(&response).unwrap();
+    fs::create_dir(&response).unwrap();
+    fixture.directory.sync_response(id(), &held).unwrap();
+}
+
+#[test]
 fn a_response_appears_when_its_program_has_ended() {
     let fixture = fixture();
     let directory = &fixture.directory;

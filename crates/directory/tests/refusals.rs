@@ -197,9 +197,22 @@ fn what_the_disk_refuses_before_the_exchange_is_an_error() {
     assert_eq!(directory.displaced().unwrap(), [], "what was begun is gone");
 
     directory.sync_status().expect_err("what a script has written is not on the disk either");
-    directory.sync_response(id()).expect("there is none");
     fs::write(directory.path(&layout::response(id())), "{}").unwrap();
-    directory.sync_response(id()).expect_err("nor is a response");
+    let response = directory.open_response(id()).unwrap().unwrap();
+    directory.sync_response(id(), &response).expect_err("nor is a response");
+}
+
+#[test]
+fn a_trial_says_first_what_could_not_be_tried() {
+    let refusals = format!("fsync:{EIO}:0:0");
+    if runs_apart("a_trial_says_first_what_could_not_be_tried", WITHOUT_CALLS, &refusals) {
+        return;
+    }
+    let (_root, directory) = fixture();
+    // It cannot be removed.
+    fs::create_dir(directory.path(&format!("{}/{}", layout::REQUEST_DIR, layout::TRIAL_OTHER))).unwrap();
+    let error = DirectoryTrial::of(&directory.path("")).unwrap().can_exchange().unwrap_err().to_string();
+    assert!(error.contains("Input/output error"), "{error}");
 }
 
 #[test]
