@@ -40,6 +40,9 @@ pub enum DirectoryError {
         /// How many it would have.
         size_bytes: u64,
     },
+    /// What is appended to the journal would be written into another file too.
+    #[error("{0} has another name too, and is not written to; copy it, and give the copy its name: cp -p, then mv")]
+    JournalHardLinked(PathBuf),
     /// The journal is larger than what is read or written.
     #[error("{path} has {size_bytes} bytes, over the limit of {}; move it away", journal::MAX_BYTES)]
     JournalTooLarge {

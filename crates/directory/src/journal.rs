@@ -76,6 +76,10 @@ fn check_size(folder: &Folder, size_bytes: u64) -> Result<(), DirectoryError> {
 /// Opens the journal, or makes it; says whether it was made.
 fn open_to_append(folder: &Folder, name: &str) -> Result<(File, bool), DirectoryError> {
     if let Some(opened) = folder.open_file(name, OFlags::RDWR | OFlags::APPEND)? {
+        // Another user's file may have been linked here, or a backup may share it.
+        if opened.facts.links > 1 {
+            return Err(DirectoryError::JournalHardLinked(folder.path(name)));
+        }
         return Ok((opened.file, false));
     }
 

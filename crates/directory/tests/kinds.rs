@@ -298,6 +298,14 @@ fn a_journal_keeps_its_lines_apart_whatever_a_crash_has_left() {
     directory.append_journal(b"two\n").unwrap();
     assert_eq!(directory.read_journal().unwrap(), b"one\ntwo\n");
 
+    let other = fixture.path("other");
+    fs::hard_link(fixture.path(layout::JOURNAL), &other).unwrap();
+    let error = directory.append_journal(b"x\n").unwrap_err();
+    assert!(matches!(&error, DirectoryError::JournalHardLinked(_)) && error.to_string().contains("copy it"), "{error}");
+    assert_eq!(fs::read(&other).unwrap(), b"one\ntwo\n", "a file of somebody else");
+    directory.replace_journal(b"one\n").unwrap();
+    directory.append_journal(b"two\n").unwrap();
+
     File::options().write(true).open(fixture.path(layout::JOURNAL)).unwrap().set_len(JOURNAL_MAX_BYTES).unwrap();
     assert!(matches!(directory.append_journal(b"x\n"), Err(DirectoryError::JournalTooLarge { .. })));
     directory.replace_journal(b"").unwrap();
