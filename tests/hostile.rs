@@ -223,6 +223,29 @@ async fn permissions_that_are_taken_away_and_given_back_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_displaced_queue_that_cannot_be_read_is_not_tried_all_the_time() {
+    const LOOKS: u32 = 60;
+    let system = System::start().await;
+    let agent = system.start_agent_from(WITHOUT_PRIVILEGES);
+    let job = system.submit("mock", &json!({})).await;
+    system.entry(job.uuid).await;
+    let displaced = system.shared(&layout::displaced(1));
+    let queue = fs::read_to_string(system.shared(layout::STATUS)).unwrap();
+    fs::write(&displaced, queue.replace("pending", "processing")).unwrap();
+    fs::set_permissions(&displaced, Permissions::from_mode(0)).unwrap();
+
+    for number in 0..LOOKS {
+        fs::write(system.shared("request/notes.json"), number.to_string()).unwrap();
+        // The pace of the changes, and not a wait for anything.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let tries = agent.log().matches("displaced/1.json: Permission denied").count();
+    assert!((1..=5).contains(&tries), "{tries} tries");
+    fs::set_permissions(&displaced, Permissions::from_mode(0o644)).unwrap();
+    assert!(system.reached(job.uuid, Status::Processing).await.outcome.is_none(), "its news is read at last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_is_replaced_under_the_agent_gets_all_that_is_open() {
     let system = System::start().await;
     let _agent = system.start_agent();

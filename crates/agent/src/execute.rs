@@ -28,6 +28,8 @@ pub(crate) enum Effect {
     Published { queue: Queue, digest: Digest, by_exchange: bool, is_durable: bool },
     /// The response file is there again.
     Restored(JobId, DateTime<Utc>),
+    /// What the displaced queue says is known.
+    ReadDisplaced,
     /// The displaced queue is gone.
     Discarded(u64),
     /// What was seen is in the journal.
@@ -174,7 +176,11 @@ impl Agent {
                 self.view.last_heartbeat = Some(now);
                 return false;
             }
-            Effect::Overtaken | Effect::NoResponseYet(_) | Effect::Journaled | Effect::Synced => return false,
+            Effect::Overtaken
+            | Effect::NoResponseYet(_)
+            | Effect::ReadDisplaced
+            | Effect::Journaled
+            | Effect::Synced => return false,
             Effect::Quarantined => {}
         }
         true

@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::agent::SYNC;
 use crate::journal::JOURNAL;
+use crate::observe::DISPLACED;
 
 mod memory;
 mod serve;
@@ -122,7 +123,7 @@ impl Metrics {
 
     /// A rate can only be told of what was zero before.
     fn start_at_zero(&self) {
-        for step in Action::NAMES.into_iter().chain([LOOK, JOURNAL, SYNC]) {
+        for step in Action::NAMES.into_iter().chain([DISPLACED, LOOK, JOURNAL, SYNC]) {
             drop(self.failures.get_or_create(&[("step", step.to_owned())]));
         }
         for outcome in Outcome::ALL {

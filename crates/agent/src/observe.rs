@@ -11,10 +11,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::AgentError;
 use crate::agent::Agent;
-use crate::execute::blocking;
+use crate::execute::{Effect, blocking};
 
 /// How often the view is compared with all that the lab has taken, where nothing has failed.
 const COMPARE_INTERVAL: TimeDelta = TimeDelta::seconds(60);
+/// The name among the steps of reading a displaced queue.
+pub(crate) const DISPLACED: &str = "displaced";
 /// The most displaced queues that one look reads: many may have come while no agent was there.
 const DISPLACED_READS: usize = 32;
 
@@ -225,23 +227,35 @@ impl Agent {
                 self.view.has_unread_displaced = true;
                 break;
             }
-            reads_left -= 1;
-            if let Err(error) = self.read_displaced(number, fingerprint).await {
-                tracing::warn!(%error, "cannot read a queue that was displaced; trying again");
+            let step = format!("{DISPLACED} {number}");
+            if !self.may_try(&step) {
                 self.view.has_unread_displaced = true;
+                continue;
             }
+            reads_left -= 1;
+            let read = self.read_displaced(number, fingerprint).await;
+            self.view.has_unread_displaced |= read.is_err();
+            self.conclude(&step, read);
         }
     }
 
     /// Takes in what a displaced queue says; nothing where it is broken: it is being written just
-    /// now, or never was whole.
-    async fn read_displaced(&mut self, number: u64, fingerprint: Fingerprint) -> Result<(), AgentError> {
+    /// now, or never was whole. One that is only too large is kept: it may have news.
+    async fn read_displaced(&mut self, number: u64, fingerprint: Fingerprint) -> Result<Effect, AgentError> {
         let directory = self.directory.clone();
         let seen = blocking(move || directory.read_displaced(number)).await?;
-        let queue = seen.queue.ok().flatten();
         self.displaced_read.insert(number, (fingerprint, seen.digest));
-        self.view.see_displaced(number, queue.as_ref(), self.now());
-        Ok(())
+
+        match seen.queue {
+            Err(error) if error.is_only_large() => {
+                tracing::error!(number, %error, "keeping a queue that was displaced: it may say what no other says");
+            }
+            queue => {
+                let now = self.keep_pace();
+                self.view.see_displaced(number, queue.ok().flatten().as_ref(), now);
+            }
+        }
+        Ok(Effect::ReadDisplaced)
     }
 
     /// Says once of each job what its script has written that nobody knows.

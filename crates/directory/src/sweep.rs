@@ -90,8 +90,8 @@ impl SharedDir {
 
         match read.parse() {
             Ok(displaced) => Ok(!published.knows_all_of(&displaced)),
-            // Somebody is writing it, or has died over it.
-            Err(_) => Ok(!is_over),
+            // Somebody is writing it, or has died over it. One that nobody reads may have any.
+            Err(broken) => Ok(!is_over || broken.is_only_large()),
         }
     }
 }

@@ -201,6 +201,22 @@ fn what_was_displaced_goes_after_ten_seconds_and_not_before() {
 }
 
 #[test]
+fn a_displaced_queue_that_is_only_too_large_is_kept() {
+    let fixture = fixture();
+    let large = fixture.path(&layout::displaced(1));
+    File::create(&large).unwrap().set_len(Queue::MAX_BYTES + 1).unwrap();
+    // More than all of them may have: it is looked at at once.
+    fixture.publish_next(&parsed(&queue("pending", "pending")));
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(11) {
+        thread::sleep(PAUSE);
+        fixture.publish_next(&parsed(&queue("processing", "pending")));
+        fixture.publish_next(&parsed(&queue("processing", "processing")));
+    }
+    assert!(large.exists(), "it may have news");
+}
+
+#[test]
 fn a_folder_that_is_swapped_with_a_link_leads_nobody_elsewhere() {
     const ROUNDS: u32 = 3_000;
     let fixture = fixture();
