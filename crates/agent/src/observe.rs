@@ -239,8 +239,8 @@ impl Agent {
         }
     }
 
-    /// Takes in what a displaced queue says; nothing where it is broken: it is being written just
-    /// now, or never was whole. One that is only too large is kept: it may have news.
+    /// Takes in what a displaced queue says, and of a broken one what is whole: somebody is just
+    /// writing it, or it never was whole. One that is only too large is kept: it may have news.
     async fn read_displaced(&mut self, number: u64, fingerprint: Fingerprint) -> Result<Effect, AgentError> {
         let directory = self.directory.clone();
         let seen = blocking(move || directory.read_displaced(number)).await?;
@@ -251,8 +251,10 @@ impl Agent {
                 tracing::error!(number, %error, "keeping a queue that was displaced: it may say what no other says");
             }
             queue => {
+                // What is whole in a broken one counts all the same.
+                let queue = queue.unwrap_or_else(|broken| Some(broken.into_salvaged()));
                 let now = self.keep_pace();
-                self.view.see_displaced(number, queue.ok().flatten().as_ref(), now);
+                self.view.see_displaced(number, queue.as_ref(), now);
             }
         }
         Ok(Effect::ReadDisplaced)

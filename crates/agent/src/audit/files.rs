@@ -154,7 +154,9 @@ impl Look<'_> {
 
     fn status(&mut self) -> Result<StatusSeen, DirectoryError> {
         let Some((bytes, metadata)) = self.read(layout::STATUS, Queue::MAX_BYTES)? else {
-            return Ok(StatusSeen::Missing);
+            let is_denied = self.unreadable.iter().any(|name| name == layout::STATUS);
+            let denied = || StatusSeen::Broken("the agent's user may not read it".to_owned());
+            return Ok(if is_denied { denied() } else { StatusSeen::Missing });
         };
 
         let size_bytes = metadata.len();
