@@ -15,8 +15,11 @@ impl SharedDir {
         let mut found = Vec::new();
         for name in folder.files(|name| layout::displaced_number(name).is_some())? {
             let Some((number, _)) = layout::displaced_number(&name) else { continue };
-            if let Some(facts) = folder.facts_of(&name)? {
-                found.push((number, facts.fingerprint));
+            match folder.facts_of(&name) {
+                Ok(facts) => found.extend(facts.map(|facts| (number, facts.fingerprint))),
+                // Nobody can read it any more.
+                Err(error) if error.is_damage() => tracing::debug!(%error, "leaving out a displaced queue"),
+                Err(error) => return Err(error),
             }
         }
         Ok(found)

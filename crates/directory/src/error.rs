@@ -2,6 +2,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bcrlapi_exchange::Queue;
+use rustix::io::Errno;
 
 use crate::journal;
 
@@ -71,6 +72,14 @@ impl DirectoryError {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::CrossesDevices)
     }
 
+    /// Whether one file is damaged, or its server has lost it: what the system says of it, or what it
+    /// holds, cannot be had, and others beside it may be well (EUCLEAN, EIO, ESTALE).
+    pub(crate) fn is_damage(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        let damages = [Errno::UCLEAN, Errno::IO, Errno::STALE];
+        Errno::from_io_error(source).is_some_and(|error| damages.contains(&error))
+    }
+
     /// Whether the system did not permit it to this user.
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
@@ -79,5 +88,17 @@ impl DirectoryError {
     /// For `map_err`: an I/O error about a path.
     pub(crate) fn at<E: Into<io::Error>>(path: &Path) -> impl FnOnce(E) -> Self + '_ {
         move |source| Self::Io { path: path.to_owned(), source: source.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_is_told_from_what_is_not_allowed_or_not_there() {
+        let is_damage = |error: Errno| DirectoryError::at(Path::new("x"))(error).is_damage();
+        assert_eq!([Errno::UCLEAN, Errno::IO, Errno::STALE].map(is_damage), [true; 3]);
+        assert_eq!([Errno::ACCESS, Errno::NOENT, Errno::NOSPC].map(is_damage), [false; 3]);
     }
 }

@@ -193,7 +193,11 @@ impl Folder {
         for (name, kind) in self.names(is_meant)? {
             // Some file systems do not say in a listing what a name is the name of.
             let is_file = match kind {
-                FileType::Unknown => self.facts_of(&name)?.is_none_or(|facts| facts.is_file()),
+                FileType::Unknown => match self.facts_of(&name) {
+                    Ok(facts) => facts.is_none_or(|facts| facts.is_file()),
+                    Err(error) if error.is_damage() => true,
+                    Err(error) => return Err(error),
+                },
                 kind => kind == FileType::RegularFile,
             };
             if is_file {

@@ -20,8 +20,8 @@ impl SharedDir {
     /// those that are there.
     ///
     /// Where clients remember what was missing, only a listing of the folder tells what is there by
-    /// now. One that is listed and cannot be seen yet counts as written in 1970: it is there, and
-    /// will be seen to change.
+    /// now. One that is listed and cannot be seen yet, or that is damaged, counts as written in 1970:
+    /// it is there, and will be seen to change, or not to be readable.
     pub fn response_dates(&self, jobs: &BTreeSet<JobId>) -> Result<BTreeMap<JobId, SystemTime>, DirectoryError> {
         if jobs.is_empty() {
             return Ok(BTreeMap::new());
@@ -35,16 +35,15 @@ impl SharedDir {
             Some(names) => {
                 for name in names {
                     let Some(id) = layout::job_named(&name) else { continue };
-                    let facts = folder.facts_of(&name)?;
-                    let date = facts.map_or(SystemTime::UNIX_EPOCH, |facts| facts.modified);
+                    let date = date_of(&folder, &name)?.unwrap_or(SystemTime::UNIX_EPOCH);
                     dates.insert(id, date);
                 }
             }
             None => {
                 for id in jobs {
                     let response = layout::response(*id);
-                    let facts = folder.facts_of(name_of(&response))?.filter(Facts::is_file);
-                    dates.extend(facts.map(|facts| (*id, facts.modified)));
+                    let date = date_of(&folder, name_of(&response))?;
+                    dates.extend(date.map(|date| (*id, date)));
                 }
             }
         }
@@ -89,6 +88,16 @@ impl SharedDir {
         };
         place.make_whole(&place.response, &opened)?;
         place.response.sync()
+    }
+}
+
+/// When a file was last written; `None` where there is none. One that is damaged is there, and keeps
+/// nobody from looking at the others.
+fn date_of(folder: &Folder, name: &str) -> Result<Option<SystemTime>, DirectoryError> {
+    match folder.facts_of(name) {
+        Ok(facts) => Ok(facts.filter(Facts::is_file).map(|facts| facts.modified)),
+        Err(error) if error.is_damage() => Ok(Some(SystemTime::UNIX_EPOCH)),
+        Err(error) => Err(error),
     }
 }
 

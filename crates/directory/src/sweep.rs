@@ -101,8 +101,11 @@ fn lingering(folder: &Folder) -> Result<Vec<Lingering>, DirectoryError> {
     let mut all = Vec::new();
     for name in folder.files(|name| layout::displaced_number(name).is_some())? {
         let Some((number, _)) = layout::displaced_number(&name) else { continue };
-        if let Some(facts) = folder.facts_of(&name)? {
-            all.push(Lingering { number, name, facts });
+        match folder.facts_of(&name) {
+            Ok(facts) => all.extend(facts.map(|facts| Lingering { number, name, facts })),
+            // One that is damaged does not keep the rest.
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
         }
     }
     all.sort_by_key(|queue| (queue.facts.fingerprint.changed(), queue.number));
