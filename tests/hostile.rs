@@ -223,6 +223,22 @@ async fn permissions_that_are_taken_away_and_given_back_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_nobody_makes_readable_ends_its_job_at_last() {
+    let system = System::start().await;
+    let limit = "import os; os.environ['BCRLAPI_LOST_AFTER'] = '12s'";
+    let _agent = system.start_agent_from(&format!("{limit}\n{WITHOUT_PRIVILEGES}"));
+    let id = system.submit("mock", &json!({})).await.uuid;
+    system.entry(id).await;
+    fs::write(response(&system, id), "{}").unwrap();
+    fs::set_permissions(response(&system, id), Permissions::from_mode(0o0)).unwrap();
+    set_to_done(&system);
+
+    let job = system.reached(id, Status::Done).await;
+    let error = job.error.unwrap();
+    assert!(error.contains("cannot read the response: Permission denied") && !error.contains("/response/"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_displaced_queue_that_cannot_be_read_is_not_tried_all_the_time() {
     const LOOKS: u32 = 60;
     let system = System::start().await;
@@ -232,7 +248,7 @@ async fn a_displaced_queue_that_cannot_be_read_is_not_tried_all_the_time() {
     let displaced = system.shared(&layout::displaced(1));
     let queue = fs::read_to_string(system.shared(layout::STATUS)).unwrap();
     fs::write(&displaced, queue.replace("pending", "processing")).unwrap();
-    fs::set_permissions(&displaced, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&displaced, Permissions::from_mode(0o0)).unwrap();
 
     for number in 0..LOOKS {
         fs::write(system.shared("request/notes.json"), number.to_string()).unwrap();

@@ -390,9 +390,11 @@ impl Agent {
         let (store, directory, clock, step) =
             (self.store.clone(), self.directory.clone(), self.clock, action.to_string());
         let (said_last, not_before) = (self.said_last(id), self.date_for(&[id]));
+        let known = self.view.jobs.get(&id);
+        let is_overdue = known.is_some_and(|known| known.is_overdue(self.settings.lost_after, self.now()));
         self.uploads.spawn(async move {
             let now = || clock.now(&store).max(not_before);
-            let result = response::give_back(&store, directory, id, due, said_last, now).await;
+            let result = response::give_back(&store, directory, id, due, is_overdue, said_last, now).await;
             (id, step, result)
         });
     }

@@ -54,16 +54,16 @@ fn awake() -> TimeDelta {
 /// Notices where the time goes ahead by more, or by less, than has passed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
-    /// What time it was when the process awoke, by the time that it was last.
-    awoke: Option<DateTime<Utc>>,
+    /// What time it was when the process began, by what time it was at the last call.
+    begin: Option<DateTime<Utc>>,
 }
 
 impl Pace {
     /// How far the time has leapt ahead since the last call, or back if negative.
     pub(crate) fn leap(&mut self, now: DateTime<Utc>, awake: TimeDelta) -> TimeDelta {
-        let awoke = now - awake;
-        let leap = self.awoke.map_or(TimeDelta::zero(), |before| awoke - before);
-        self.awoke = Some(awoke);
+        let begin = now - awake;
+        let leap = self.begin.map_or(TimeDelta::zero(), |before| begin - before);
+        self.begin = Some(begin);
         leap
     }
 }

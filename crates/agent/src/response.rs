@@ -34,6 +34,11 @@ enum Unusable {
     Faulty(DocumentFault),
     #[error("the response file has {0} bytes; at most {RESPONSE_MAX_BYTES} are taken")]
     TooLarge(u64),
+    #[error(
+        "the lab's agent cannot read the response: {0}; a program that uses mkstemp, or the umask 077, has to widen the \
+         file's permissions"
+    )]
+    Unreadable(String),
     #[error("the response is not a regular file")]
     NotAFile,
     #[error("the response is a hard link to another file; write a file of its own")]
@@ -41,16 +46,22 @@ enum Unusable {
 }
 
 /// Uploads the job's response and records that it has succeeded. Without a whole response nothing happens, or on the
-/// last try the job fails.
+/// last try the job fails. One that the system does not let the agent read is tried again, until the job is overdue.
 pub(crate) async fn give_back(
     store: &JobStore,
     directory: SharedDir,
     id: JobId,
     due: Due,
+    is_overdue: bool,
     said_last: SaidLast,
     now: impl Fn() -> DateTime<Utc>,
 ) -> Result<Effect, AgentError> {
-    let checked = spawn_blocking(move || check(&directory, id)).await.expect("file work does not panic")?;
+    let checked = spawn_blocking(move || check(&directory, id)).await.expect("file work does not panic");
+    let checked = match checked {
+        // Nobody has made it readable in all that time, and the job must come to its end.
+        Err(error) if due == Due::LastTry && is_overdue => Checked::Unusable(Unusable::Unreadable(cause(&error))),
+        checked => checked?,
+    };
     let job = match checked {
         Checked::Whole(file, Measured { payload, part_sha256s }) => {
             store.put_response(id, &file, &payload, &part_sha256s).await?;
@@ -67,6 +78,15 @@ pub(crate) async fn give_back(
         }
     };
     Ok(Effect::learned(id, job))
+}
+
+/// What the system has said, without the lab's paths, which are none of the caller's business.
+fn cause(error: &AgentError) -> String {
+    let system = match error {
+        AgentError::Directory(DirectoryError::Io { source, .. }) | AgentError::Response { source, .. } => Some(source),
+        _ => None,
+    };
+    system.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn check(directory: &SharedDir, id: JobId) -> Result<Checked, AgentError> {

@@ -179,8 +179,7 @@ fn progress(known: &LabJob, entry: &Entry, now: DateTime<Utc>) -> Option<Action>
 /// How a job may come to its end that is still called processing: its `done` was lost, or its program was.
 fn end_without_done(known: &LabJob, entry: &Entry, settings: Settings, now: DateTime<Utc>) -> Option<Action> {
     let id = known.job.id;
-    let running_time = known.running_time(now);
-    let is_over_limit = running_time.zip(settings.lost_after).is_some_and(|(time, limit)| time >= limit);
+    let is_over_limit = known.is_overdue(settings.lost_after, now);
     let Some(response) = known.response else {
         return is_over_limit.then_some(Action::Lose(id));
     };

@@ -144,9 +144,19 @@ impl LabJob {
 
     /// How long its program has been processing, as far as the clock did not leap meanwhile; `None`
     /// where it has not started.
-    pub(crate) fn running_time(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+    fn running_time(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
         let since = now - self.job.start_date?;
         Some(since - self.leapt)
+    }
+
+    /// Whether it should have come to its end by now: it has been processing for as long as the lab
+    /// allows, or has been called done for as long.
+    pub fn is_overdue(&self, lost_after: Option<TimeDelta>, now: DateTime<Utc>) -> bool {
+        let time = match self.done_since {
+            Some(since) => Some(now - since),
+            None => self.running_time(now),
+        };
+        time.zip(lost_after).is_some_and(|(time, limit)| time >= limit)
     }
 
     /// Whether the cloud may have news of a job that the lab has: its caller may want it back as long as it waits.
