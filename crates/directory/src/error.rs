@@ -10,7 +10,7 @@ use crate::journal;
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The system refused.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}{}", advice_on(source))]
     Io {
         /// What it was about.
         path: PathBuf,
@@ -88,6 +88,17 @@ impl DirectoryError {
     /// For `map_err`: an I/O error about a path.
     pub(crate) fn at<E: Into<io::Error>>(path: &Path) -> impl FnOnce(E) -> Self + '_ {
         move |source| Self::Io { path: path.to_owned(), source: source.into() }
+    }
+}
+
+/// What to do about what the system refuses most often.
+fn advice_on(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; let this process's user read and write it: chgrp, chmod 660 (mkstemp makes files with mode 600)"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free space there",
+        _ => "",
     }
 }
 

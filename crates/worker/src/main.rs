@@ -157,10 +157,9 @@ fn ask_on_signals(stop: Arc<Stop>) -> io::Result<()> {
     }
     thread::spawn(move || {
         for signal in signals.forever() {
-            if signal == SIGHUP {
-                stop.hang_up()
-            } else {
-                stop.ask()
+            match signal {
+                SIGHUP => stop.hang_up(),
+                _ => stop.ask(),
             }
             tracing::info!("{}", stop.describe());
         }
