@@ -1,10 +1,11 @@
 //! One agent serves a lab, also where the lock on the directory cannot tell two apart.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bcrlapi_agent::{Agent, AgentError, Clock, Lease, Look};
 use bcrlapi_cloud::{Beat, Heartbeat, JobStore, Place};
-use bcrlapi_directory::SharedDir;
+use bcrlapi_directory::{Lock, SharedDir};
 use bcrlapi_exchange::{RESPONSE_GRACE, Settings, Workload, layout};
 use bcrlapi_local::until;
 use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, System};
@@ -25,8 +26,18 @@ async fn agent(system: &System) -> (JobStore, Faults) {
     (system.store_behind(&dynamodb).await, dynamodb)
 }
 
+/// The lock on a directory of its own: a lock of a directory in which no agent was before.
+fn own_lock() -> Arc<Lock> {
+    let directory = tempfile::tempdir().unwrap();
+    Arc::new(SharedDir::open(directory.path()).unwrap().lock_for_agent().unwrap())
+}
+
 async fn acquire(store: &JobStore, place: Place) -> Result<Lease, AgentError> {
-    let lease = Lease::acquire(store, place, Clock::SYSTEM, &CancellationToken::new()).await?;
+    acquire_with(own_lock(), store, place).await
+}
+
+async fn acquire_with(lock: Arc<Lock>, store: &JobStore, place: Place) -> Result<Lease, AgentError> {
+    let lease = Lease::acquire(store, place, lock, Clock::SYSTEM, &CancellationToken::new()).await?;
     Ok(lease.expect("nobody stops it"))
 }
 
@@ -91,14 +102,29 @@ async fn after_a_kill_another_agent_takes_over_once_the_silence_is_long_enough()
 async fn in_the_same_place_and_after_a_clean_end_the_next_agent_starts_at_once() {
     let system = System::start().await;
     let (store, dynamodb) = agent(&system).await;
-    drop(acquire(&store, place("lab1", "/mnt/a")).await.unwrap());
+    let lock = own_lock();
+    drop(acquire_with(Arc::clone(&lock), &store, place("lab1", "/mnt/a")).await.unwrap());
     assert_eq!(dynamodb.requests(), 2, "no lab can be taken with fewer");
 
-    let restarted = acquire(&store, place("lab1", "/mnt/a")).await.unwrap();
+    let restarted = acquire_with(lock, &store, place("lab1", "/mnt/a")).await.unwrap();
     assert_eq!(dynamodb.requests(), 4, "the lock has shown that the first is gone");
     restarted.release(&store).await;
     drop(acquire(&store, place("lab2", "/mnt/a")).await.unwrap());
     assert_eq!(dynamodb.requests(), 7);
+}
+
+/// As two containers or two clones of one computer do; both served, and neither was told.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_agents_whose_places_have_one_name_are_told_apart_by_their_locks() {
+    let system = System::start().await;
+    let (of_first, _) = agent(&system).await;
+    let first = acquire(&of_first, place("lab1", "/mnt/a")).await.unwrap();
+    let (of_second, dynamodb) = agent(&system).await;
+    let second = tokio::spawn(async move { acquire(&of_second, place("lab1", "/mnt/a")).await });
+    is_waiting(&dynamodb).await;
+    first.renew(&of_first, Workload::default()).await.unwrap();
+    let refused = second.await.unwrap().unwrap_err();
+    assert!(matches!(&refused, AgentError::HeldByAnother { .. }), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +151,8 @@ async fn a_stop_ends_the_wait() {
     let (of_second, dynamodb) = agent(&system).await;
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    let waits = async move { Lease::acquire(&of_second, place("lab2", "/mnt/a"), Clock::SYSTEM, &stopped).await };
+    let waits =
+        async move { Lease::acquire(&of_second, place("lab2", "/mnt/a"), own_lock(), Clock::SYSTEM, &stopped).await };
     let second = tokio::spawn(waits);
     is_waiting(&dynamodb).await;
     stop.cancel();
@@ -157,7 +184,7 @@ async fn a_lease_that_may_have_run_out_is_renewed_and_a_fresh_one_costs_no_call(
     let clock = Clock { cloud: later, ..Clock::SYSTEM };
     let system = System::start().await;
     let (store, dynamodb) = agent(&system).await;
-    let lease = Lease::acquire(&store, place("lab1", "/mnt/a"), clock, &CancellationToken::new()).await;
+    let lease = Lease::acquire(&store, place("lab1", "/mnt/a"), own_lock(), clock, &CancellationToken::new()).await;
     let lease = lease.unwrap().unwrap();
     let calls = dynamodb.requests();
     for (later_s, more_calls) in [(0, 0), (60, 0), (120, 1), (180, 1), (240, 2)] {
@@ -178,7 +205,7 @@ async fn after_an_outage_an_agent_that_has_lost_the_lab_hands_out_nothing() {
     let (store, dynamodb) = agent(&system).await;
     let directory = SharedDir::open(&system.shared("")).unwrap();
     let mut first = Agent::new(store.clone(), directory, SETTINGS, clock).unwrap();
-    let lease = Lease::acquire(&store, place("lab1", "/mnt/a"), clock, &CancellationToken::new()).await;
+    let lease = Lease::acquire(&store, place("lab1", "/mnt/a"), own_lock(), clock, &CancellationToken::new()).await;
     first.serve_under(lease.unwrap().unwrap());
     first.round(Look::Everywhere).await.unwrap();
 
@@ -191,7 +218,8 @@ async fn after_an_outage_an_agent_that_has_lost_the_lab_hands_out_nothing() {
 
     LATER_S.store(Heartbeat::SILENCE.num_seconds() + 10, Ordering::SeqCst);
     let (of_second, _) = agent(&system).await;
-    let second = Lease::acquire(&of_second, place("lab2", "/mnt/a"), clock, &CancellationToken::new()).await;
+    let second =
+        Lease::acquire(&of_second, place("lab2", "/mnt/a"), own_lock(), clock, &CancellationToken::new()).await;
     let _second = second.unwrap().unwrap();
     for look in [Look::Directory, Look::Everywhere] {
         let lost = first.round(look).await.unwrap_err();

@@ -5,11 +5,12 @@
 //! silent for [`Heartbeat::SILENCE`] by the cloud's own date loses it, and so does who stops.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bcrlapi_cloud::{AgentId, Beat, Heartbeat, Holder, JobStore, Place, StoreError};
-use bcrlapi_exchange::Workload;
+use bcrlapi_directory::Lock;
+use bcrlapi_exchange::{Workload, layout};
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::system::uname;
 use tokio::time::{Instant, sleep, timeout};
@@ -33,6 +34,8 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Lease {
     holder: Holder,
+    /// The directory's lock, in which this agent leaves its id for the next one.
+    lock: Arc<Lock>,
     clock: Clock,
     /// The last heartbeat that was recorded; `None` while the lab has not been taken, as the cloud
     /// does not answer.
@@ -40,20 +43,22 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Takes the lab. Where an agent in another place serves it, waits until that one is silent,
-    /// and fails as soon as it is heard of. In the same place it is taken at once: whoever holds
-    /// the directory's lock there knows that the other is gone. `None` if it was stopped meanwhile.
+    /// Takes the lab. Where another agent serves it, waits until that one is silent, and fails as
+    /// soon as it is heard of. From the agent that had the directory's lock before, in the same
+    /// place, it is taken at once: that one is gone. `None` if it was stopped meanwhile.
     ///
     /// Where the cloud does not answer, the lab is not taken yet, but by [`Lease::renew_if_stale`]:
     /// what happens in the directory has to be seen also while the cloud is away.
     pub async fn acquire(
         store: &JobStore,
         place: Place,
+        lock: Arc<Lock>,
         clock: Clock,
         stop: &CancellationToken,
     ) -> Result<Option<Self>, AgentError> {
-        let holder = Holder { agent: AgentId::random(), place, started: clock.now(store) };
-        let mut lease = Self { holder, clock, last: Mutex::default() };
+        let predecessor = lock.note().ok().and_then(|note| note.trim().parse().ok());
+        let holder = Holder { agent: AgentId::random(), place, predecessor, started: clock.now(store) };
+        let mut lease = Self { holder, lock, clock, last: Mutex::default() };
         let mut waiting: Option<Waiting> = None;
         loop {
             // A call may hang for longer than a stop may take.
@@ -136,9 +141,19 @@ impl Lease {
         let heartbeat = self.heartbeat(store, workload);
         let beat = store.record_heartbeat(&heartbeat).await?;
         if beat == Beat::Recorded {
-            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(heartbeat);
+            let before = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace(heartbeat);
+            if before.is_none() {
+                self.leave_id();
+            }
         }
         Ok(beat)
+    }
+
+    /// Leaves this agent's id for the next one in the same place.
+    fn leave_id(&self) {
+        if let Err(error) = self.lock.set_note(&format!("{}\n", self.holder.agent)) {
+            tracing::warn!(%error, "cannot write {}: after a kill, the next agent will have to wait", layout::AGENT_LOCK);
+        }
     }
 
     fn heartbeat(&self, store: &JobStore, workload: Workload) -> Heartbeat {

@@ -1,6 +1,7 @@
 use std::mem;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bcrlapi_cloud::JobStore;
@@ -62,8 +63,8 @@ pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> R
         let now = move || Clock::SYSTEM.now(&of_metrics);
         metrics::serve(address, agent.metrics.clone(), now, stop.clone()).await?;
     }
-    // The directory's lock is held by now: in the same place, no other agent lives.
-    let Some(lease) = Lease::acquire(&agent.store, place_of(&config.shared), Clock::SYSTEM, &stop).await? else {
+    let (place, lock) = (place_of(&config.shared), Arc::clone(&agent.lock));
+    let Some(lease) = Lease::acquire(&agent.store, place, lock, Clock::SYSTEM, &stop).await? else {
         return Ok(());
     };
     agent.serve_under(lease);

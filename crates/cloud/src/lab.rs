@@ -1,3 +1,6 @@
+use std::fmt;
+use std::str::FromStr;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -38,9 +41,24 @@ pub struct Heartbeat {
     pub holder: Option<Holder>,
 }
 
-/// One process of an agent, told apart from all others. It means nothing beyond that.
+/// One process of an agent, told apart from all others. It means nothing beyond that. Reads as it is
+/// written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentId(Uuid);
+
+impl fmt::Display for AgentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for AgentId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
 
 impl AgentId {
     /// The id of a new process.
@@ -56,6 +74,9 @@ pub struct Holder {
     pub agent: AgentId,
     /// Where it serves.
     pub place: Place,
+    /// The agent that had the directory's lock before, and so is gone; `None` where nobody has left
+    /// its id, or the agent is another one. It is not in the row.
+    pub predecessor: Option<AgentId>,
     /// Since when.
     pub started: DateTime<Utc>,
 }
@@ -144,11 +165,12 @@ impl Holder {
     /// `:newest`.
     ///
     /// A date after `:newest` was not the cloud's, and so is no sign of life. In the same place the
-    /// lock has shown already that the other agent is gone.
+    /// lock has shown already that the agent is gone that had it before. Not that any other one is:
+    /// two hosts, or two containers, may have one name.
     pub(crate) fn is_free() -> String {
         format!(
             "attribute_not_exists({AGENT_ID}) OR {} OR attribute_exists({RELEASED}) \
-             OR ({AGENT_HOST} = :host AND {AGENT_DIRECTORY} = :directory) \
+             OR ({AGENT_ID} = :predecessor AND {AGENT_HOST} = :host AND {AGENT_DIRECTORY} = :directory) \
              OR {LAST_SYNC} < :oldest OR {LAST_SYNC} > :newest",
             Self::is_named()
         )
@@ -161,8 +183,11 @@ impl Holder {
 
     /// The values of [`Holder::is_free`].
     pub(crate) fn values(&self, now: DateTime<Utc>) -> Item {
+        // Where there is none, its own id is as good: it has been compared.
+        let predecessor = self.predecessor.unwrap_or(self.agent);
         let mut values = self.id_value();
         values.extend([
+            (":predecessor".to_owned(), item::text(predecessor.0)),
             (":host".to_owned(), item::text(&self.place.host)),
             (":directory".to_owned(), item::text(&self.place.directory)),
             (":oldest".to_owned(), item::date(now - Heartbeat::SILENCE)),
@@ -184,8 +209,9 @@ impl Holder {
         let host = text(item, AGENT_HOST)?.clone();
         let directory = text(item, AGENT_DIRECTORY)?.clone();
         Some(Self {
-            agent: AgentId(text(item, AGENT_ID)?.parse().ok()?),
+            agent: text(item, AGENT_ID)?.parse().ok()?,
             place: Place { host, directory },
+            predecessor: None,
             started: date(item, AGENT_STARTED)?,
         })
     }
@@ -222,7 +248,7 @@ mod tests {
             processing: 1,
             waiting_since: Some(last_sync),
             processing_since: Some(last_sync),
-            holder: Some(Holder { agent: AgentId::random(), place, started: last_sync }),
+            holder: Some(Holder { agent: AgentId::random(), place, predecessor: None, started: last_sync }),
         };
         let mut item = heartbeat.to_item();
         assert_eq!(Heartbeat::from_item(&item), Some(heartbeat.clone()));

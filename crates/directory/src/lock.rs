@@ -1,4 +1,5 @@
 use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,23 @@ impl Lock {
             (Ok(held), Ok(Some(there))) => held.fingerprint.is_same_file(&there.fingerprint),
             _ => false,
         }
+    }
+
+    /// What the last one has left in the file who had the lock, at most so much that it is a note.
+    pub fn note(&self) -> io::Result<String> {
+        const MAX_BYTES: u64 = 256;
+        let (mut note, mut file) = (String::new(), &self.held);
+        file.rewind()?;
+        file.take(MAX_BYTES).read_to_string(&mut note)?;
+        Ok(note)
+    }
+
+    /// Leaves a note for the next one who has the lock. A power cut may lose it.
+    pub fn set_note(&self, note: &str) -> io::Result<()> {
+        let mut file = &self.held;
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(note.as_bytes())
     }
 
     /// Takes the lock; waits for another holder, within a limit.
