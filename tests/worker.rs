@@ -128,6 +128,22 @@ async fn a_program_that_hangs_is_ended_after_its_time_with_all_that_it_has_start
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_prints_of_its_progress_reaches_the_caller() {
+    let system = System::start().await;
+    let _agent = system.start_agent();
+    let script = "echo 'progress 40 reading あ'; until [ -e open ]; do sleep 0.01; done; echo 'progress 90 late'; echo 1 >\"$2\"";
+    let _worker = worker_of(&system, &[], script);
+    let job = system.submit("mock", &json!({})).await;
+    let said = async || {
+        let job = system.client().job(job.uuid).await.unwrap();
+        job.progress.zip(job.message)
+    };
+    assert_eq!(until("the progress", said).await.unwrap(), (40, "reading あ".to_owned()));
+    fs::write(system.path("open"), "").unwrap();
+    assert_eq!(ended(&system, &job).await, "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_program_whose_job_was_given_up_holds_up_no_other_one() {
     let system = System::start().await;
     let mut agent = system.command("bcrlapi-agent");

@@ -180,6 +180,16 @@ impl Entry {
         self.line = line.into();
     }
 
+    pub(crate) fn set_progress(&mut self, percent: u8, message: &str) {
+        let percent = to_raw_value(&percent).expect("a number is written to memory without fail");
+        let message = to_raw_value(message).expect("a text is written to memory without fail");
+        let mut fields = Fields::of(self.line());
+        fields.set("progress", &percent);
+        fields.set("message", &message);
+        let line = to_ascii(spaced_json::line(&fields).into()).into_owned();
+        self.line = line.into();
+    }
+
     /// Says this of the job from here on; all other fields stay.
     pub(crate) fn set(&mut self, state: State, error: Option<&str>) {
         let raw = |text: &str| to_raw_value(text).expect("a text is written to memory without fail");

@@ -461,6 +461,18 @@ impl Queue {
         moves || lacks_mark
     }
 
+    /// Says how far the program of a job is that runs; gives whether that changed anything.
+    pub fn report(&mut self, id: JobId, percent: u8, message: &str) -> bool {
+        let Some(position) = self.position(id) else { return false };
+        let entry = &mut self.entries[position];
+        let is_known = entry.progress() == Some(percent) && entry.message().as_deref() == Some(message);
+        let is_news = entry.state() == Some(State::Processing) && !is_known;
+        if is_news {
+            entry.set_progress(percent, message);
+        }
+        is_news
+    }
+
     /// The jobs that run under a worker, each with the mark of that worker.
     pub fn marked(&self) -> impl Iterator<Item = (JobId, WorkerMark)> {
         let running = self.jobs().filter(|(_, entry)| entry.state() == Some(State::Processing));

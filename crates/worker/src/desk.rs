@@ -8,6 +8,7 @@ use bcrlapi_directory::{DirectoryError, Lock, SharedDir, StatusWatch};
 use bcrlapi_domain::{JobId, Outcome, State};
 use bcrlapi_exchange::{Entry, Orphaned, Queue, WorkerMark};
 
+use crate::output::Progress;
 use crate::trouble::Trouble;
 use crate::{process, response};
 
@@ -37,6 +38,8 @@ pub(crate) struct Desk<'a> {
     /// known: none is run twice.
     started: BTreeMap<JobId, Instant>,
     running: BTreeSet<JobId>,
+    /// How far programs are, where the entries do not say so yet.
+    progress: BTreeMap<JobId, Progress>,
     /// Jobs that somebody else has ended while their programs run.
     given_up: Vec<JobId>,
     /// Jobs that are over, and whose entries do not say so yet.
@@ -82,6 +85,7 @@ impl<'a> Desk<'a> {
             has_shared_locks: false,
             started: BTreeMap::new(),
             running: BTreeSet::new(),
+            progress: BTreeMap::new(),
             given_up: Vec::new(),
             owed: BTreeMap::new(),
             said: BTreeMap::new(),
@@ -97,8 +101,15 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// Takes in how far a job's program is.
+    pub(crate) fn note_progress(&mut self, id: JobId, progress: Progress) {
+        self.progress.insert(id, progress);
+        self.is_due = true;
+    }
+
     /// Takes in that a job is over.
     pub(crate) fn note_end(&mut self, id: JobId, error: End) {
+        self.progress.remove(&id);
         self.running.remove(&id);
         self.owed.insert(id, error);
         self.is_due = true;
@@ -280,6 +291,9 @@ impl<'a> Desk<'a> {
         for (&id, end) in &self.said {
             has_changed |= say_end(queue, id, end);
         }
+        for (&id, Progress { percent, message }) in &self.progress {
+            has_changed |= queue.report(id, *percent, message);
+        }
         for &id in &self.running {
             has_changed |= queue.claim_again(id, &self.mark);
             let is_done = queue.entry(id).and_then(Entry::state).is_some_and(State::is_done);
@@ -331,6 +345,7 @@ impl<'a> Desk<'a> {
         self.started.extend(began.map(|&id| (id, now)));
         self.orphans.extend(update.orphans);
         self.given_up = update.given_up;
+        self.progress.clear();
         self.running.extend(&update.claimed);
         update.claimed
     }

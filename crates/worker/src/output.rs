@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use bcrlapi_domain::limits::ERROR_MAX_CHARS;
+use bcrlapi_domain::limits::{ERROR_MAX_CHARS, MESSAGE_MAX_CHARS};
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -75,6 +75,25 @@ fn write_all(messages: &Receiver<Message>) {
     }
 }
 
+/// What a program says of how far it is, in a line of its output: `progress 40 reading the samples`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) percent: u8,
+    pub(crate) message: String,
+}
+
+impl Progress {
+    const PERCENT_MAX: u8 = 100;
+
+    fn in_line(line: &str) -> Option<Self> {
+        let said = line.strip_prefix("progress ")?;
+        let (percent, message) = said.split_once(' ').unwrap_or((said, ""));
+        let percent: u32 = percent.parse().ok()?;
+        let percent = u8::try_from(percent).unwrap_or(u8::MAX).min(Self::PERCENT_MAX);
+        Some(Self { percent, message: message.trim().chars().take(MESSAGE_MAX_CHARS).collect() })
+    }
+}
+
 /// One stream of a program that runs.
 pub(crate) struct Pipe {
     stream: Stream,
@@ -130,6 +149,13 @@ impl Pipe {
         self.tail.drain(..surplus);
     }
 
+    /// The last progress in the end of what was written. A line counts once it is complete.
+    pub(crate) fn progress(&mut self) -> Option<Progress> {
+        let tail = String::from_utf8_lossy(self.tail.make_contiguous());
+        let (complete, _) = tail.rsplit_once('\n')?;
+        complete.lines().rev().find_map(Progress::in_line)
+    }
+
     /// The end of what was written. A child that the program has left behind may go on to write:
     /// that is passed on, and nobody waits for it.
     pub(crate) fn close(mut self, output: &Output) -> String {
@@ -146,5 +172,25 @@ impl Pipe {
         }
         let bytes: Vec<u8> = self.tail.into();
         String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(output: &str) -> Option<(u8, String)> {
+        let mut pipe = Pipe::new(Stream::Stdout, None::<OwnedFd>);
+        pipe.keep_tail(output.as_bytes());
+        pipe.progress().map(|progress| (progress.percent, progress.message))
+    }
+
+    #[test]
+    fn the_last_complete_line_of_progress_counts() {
+        let said = |percent, message: &str| Some((percent, message.to_owned()));
+        assert_eq!(progress("progress 5 begins\nprogress 40 reads あ \nother\nprogress 50 wri"), said(40, "reads あ"));
+        assert_eq!(progress("progress 300\r\n"), said(100, ""));
+        assert_eq!(progress("progress 40 reads"), None);
+        assert_eq!(progress("in progress 40 reads\nprogress 4x\nprogress -1 x\nprogress\n"), None);
     }
 }

@@ -15,9 +15,11 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::Stop;
 use crate::failure::LastWords;
-use crate::output::{Output, Pipe, Stream};
+use crate::output::{Output, Pipe, Progress, Stream};
 use crate::trouble::Trouble;
 
+/// How often at most it is told how far a program is: each time writes the whole queue.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
 /// How long a start that fails for want of something is tried again, and the pause between two tries.
 const START_LIMIT: Duration = Duration::from_mins(10);
 const START_PAUSE: Duration = Duration::from_millis(200);
@@ -58,14 +60,7 @@ impl Program<'_> {
     ///
     /// The program gets a process group of its own: Ctrl-C at the worker's terminal is for the
     /// worker.
-    ///
-    /// Ends it before its time once `is_given_up`.
-    pub(crate) fn run(
-        self,
-        request: &Path,
-        response: &Path,
-        is_given_up: &AtomicBool,
-    ) -> io::Result<(Ending, LastWords)> {
+    pub(crate) fn run(self, request: &Path, response: &Path, talk: Talk<'_>) -> io::Result<(Ending, LastWords)> {
         let (name, arguments) = self.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = Command::new(name);
         command
@@ -82,7 +77,7 @@ impl Program<'_> {
         let pidfd = group.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let mut run = Run { child, group, pidfd, pipes, started: Instant::now() };
 
-        let ending = run.watch(self, is_given_up)?;
+        let ending = run.watch(self, talk)?;
         Ok((ending, run.last_words(self.output)))
     }
 
@@ -115,6 +110,15 @@ pub(crate) fn may_pass(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|error| PASSING.contains(&error))
 }
 
+/// What a run and the worker have to say to each other before its end.
+#[derive(Clone, Copy)]
+pub(crate) struct Talk<'a> {
+    /// The program is to end before its time.
+    pub(crate) is_given_up: &'a AtomicBool,
+    /// How far the program is.
+    pub(crate) tell: &'a dyn Fn(Progress),
+}
+
 /// A program that runs.
 struct Run {
     child: Child,
@@ -126,8 +130,9 @@ struct Run {
 }
 
 impl Run {
-    fn watch(&mut self, program: Program<'_>, is_given_up: &AtomicBool) -> io::Result<Ending> {
+    fn watch(&mut self, program: Program<'_>, talk: Talk<'_>) -> io::Result<Ending> {
         let mut ended_as = None;
+        let (mut told, mut tell_at) = (None, self.started + PROGRESS_PAUSE);
         let mut kill_at = None;
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -148,7 +153,7 @@ impl Run {
             }
             if ended_as.is_none() {
                 let timed_out = program.timeout.filter(|timeout| ran >= *timeout).map(Ending::TimedOut);
-                let given_up = is_given_up.load(Ordering::Relaxed).then_some(Ending::GivenUp);
+                let given_up = talk.is_given_up.load(Ordering::Relaxed).then_some(Ending::GivenUp);
                 ended_as = timed_out.or(given_up);
                 if ended_as.is_some() {
                     kill_at = Some(now + END_GRACE);
@@ -164,6 +169,15 @@ impl Run {
             let step = if ended_as.is_some() { WATCH_STEP } else { until_timeout };
             self.wait(step.clamp(WATCH_STEP_MIN, WATCH_STEP));
             self.read(program.output);
+
+            if now >= tell_at {
+                tell_at = now + PROGRESS_PAUSE;
+                let progress = self.pipes.iter_mut().find_map(Pipe::progress);
+                if let Some(progress) = progress.filter(|progress| told.as_ref() != Some(progress)) {
+                    (talk.tell)(progress.clone());
+                    told = Some(progress);
+                }
+            }
         }
     }
 

@@ -14,8 +14,8 @@ use bcrlapi_exchange::layout;
 use crate::command::{self, NotStartable};
 use crate::desk::Desk;
 use crate::failure::Failure;
-use crate::output::Output;
-use crate::program::{self, Ending, Program};
+use crate::output::{Output, Progress};
+use crate::program::{self, Ending, Program, Talk};
 use crate::response::Response;
 use crate::{Stop, WorkerError, process};
 
@@ -56,7 +56,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<usize, WorkerError> {
     greet(config, &directory, &program.display().to_string());
 
     let output = Output::start();
-    let (ended, endings) = channel();
+    let (sender, news) = channel();
     let served = thread::scope(|scope| {
         let program = Program { command: &config.command, timeout: config.timeout, stop, output: &output };
         let shift = Shift {
@@ -64,8 +64,8 @@ pub fn run(config: &Config, stop: &Stop) -> Result<usize, WorkerError> {
             directory: &directory,
             program,
             desk: Desk::new(&directory, mark),
-            ended,
-            endings,
+            sender,
+            news,
             given_up: BTreeMap::new(),
             unstarted: Vec::new(),
             cannot_start: None,
@@ -96,6 +96,12 @@ fn greet(config: &Config, directory: &SharedDir, program: &str) {
     tracing::info!(version, shared, program, jobs = config.jobs, timeout, queue, "worker started");
 }
 
+/// What the thread of a job has to say.
+enum News {
+    Progress(JobId, Progress),
+    Ended(Ended),
+}
+
 /// A job that is over.
 struct Ended {
     id: JobId,
@@ -113,8 +119,8 @@ struct Shift<'a> {
     directory: &'a SharedDir,
     program: Program<'a>,
     desk: Desk<'a>,
-    ended: Sender<Ended>,
-    endings: Receiver<Ended>,
+    sender: Sender<News>,
+    news: Receiver<News>,
     /// Whether the program of each running job is to end before its time.
     given_up: BTreeMap<JobId, Arc<AtomicBool>>,
     /// Jobs for which the system had no thread left.
@@ -162,7 +168,7 @@ impl<'a> Shift<'a> {
                 break;
             }
             self.tell_idle();
-            self.wait_for_ends();
+            self.wait_for_news();
         }
 
         if self.desk.owed() > 0 {
@@ -199,12 +205,15 @@ impl<'a> Shift<'a> {
         self.is_idle = false;
         self.program.stop.set_running(self.desk.running());
 
-        let (directory, program, ended) = (self.directory, self.program, self.ended.clone());
+        let (directory, program, sender) = (self.directory, self.program, self.sender.clone());
         let is_given_up = Arc::clone(self.given_up.entry(id).or_default());
         let run = move || {
-            let end = run_job(directory, program, id, &is_given_up);
             // The receiver lives as long as the scope's threads.
-            let _ = ended.send(Ended { id, end });
+            let send = |news| drop(sender.send(news));
+            let tell = |progress| send(News::Progress(id, progress));
+            let talk = Talk { is_given_up: &is_given_up, tell: &tell };
+            let end = run_job(directory, program, id, talk);
+            send(News::Ended(Ended { id, end }));
         };
         let spawned = thread::Builder::new().spawn_scoped(scope, run);
         match spawned {
@@ -218,15 +227,22 @@ impl<'a> Shift<'a> {
     }
 
     /// Waits for the end of a job, or until the next look is due.
-    fn wait_for_ends(&mut self) {
+    fn wait_for_news(&mut self) {
         let pause = if self.desk.is_due_now(Instant::now()) { Duration::ZERO } else { IDLE_PAUSE };
-        match self.endings.recv_timeout(pause) {
-            Ok(ended) => self.take_in(ended),
+        match self.news.recv_timeout(pause) {
+            Ok(news) => self.take_in_news(news),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
         }
-        // Those that ended meanwhile go in the same update.
-        while let Ok(ended) = self.endings.try_recv() {
-            self.take_in(ended);
+        // What has come meanwhile goes in the same update.
+        while let Ok(news) = self.news.try_recv() {
+            self.take_in_news(news);
+        }
+    }
+
+    fn take_in_news(&mut self, news: News) {
+        match news {
+            News::Progress(id, progress) => self.desk.note_progress(id, progress),
+            News::Ended(ended) => self.take_in(ended),
         }
     }
 
@@ -264,11 +280,11 @@ impl<'a> Shift<'a> {
 }
 
 /// Runs the program on the job, and takes what it has written.
-fn run_job(directory: &SharedDir, program: Program<'_>, id: JobId, is_given_up: &AtomicBool) -> Result<(), JobError> {
+fn run_job(directory: &SharedDir, program: Program<'_>, id: JobId, talk: Talk<'_>) -> Result<(), JobError> {
     let request = directory.path(&layout::request(id));
     let response = Response::new(directory, id, program.stop);
 
-    let ran = program.run(&request, &directory.running_path(id), is_given_up);
+    let ran = program.run(&request, &directory.running_path(id), talk);
     let (ending, words) = ran.map_err(|reason| JobError::CannotStart(NotStartable::System(reason)))?;
     let failure = match ending {
         Ending::Exited(status) if status.success() => match response.take() {
