@@ -197,7 +197,7 @@ async fn what_could_not_be_said_is_said_when_the_directory_is_back() {
 async fn nobody_has_to_read_what_worker_and_programs_write() {
     let system = System::start().await;
     let _agent = system.start_agent();
-    let script = "head -c 300000 /dev/zero | tr '\\0' x >&2; echo 1 >\"$2\"";
+    let script = "head -c 3000000 /dev/zero | tr '\\0' x >&2; echo 1 >\"$2\"";
     let mut worker = system.command("bcrlapi-worker");
     worker.args(["--", "sh", "-c", script, "script"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut worker = worker.spawn().unwrap();

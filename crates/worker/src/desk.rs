@@ -17,6 +17,8 @@ const WEEK: Duration = Duration::from_hours(7 * 24);
 /// How long a response that must not be read may become one that may: as long as computers
 /// remember modes (NFS).
 const UNREADABLE_LIMIT: Duration = Duration::from_secs(75);
+/// How long nothing is claimed where the worker cannot hold its own lock.
+const LOCKLESS_LIMIT: Duration = Duration::from_secs(10);
 /// The pause between two tries to say what could not be said.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// Of how many jobs the end is kept in mind, to be said again where a script without the lock
@@ -63,6 +65,8 @@ pub(crate) struct Desk<'a> {
     missing: Trouble,
     /// That what earlier workers have left cannot be read.
     unreadable: Trouble,
+    /// That the worker's own lock cannot be held.
+    lockless: Trouble,
 }
 
 /// What an update found and did. Nothing of it counts where the update failed.
@@ -98,6 +102,7 @@ impl<'a> Desk<'a> {
             trouble: Trouble::default(),
             missing: Trouble::default(),
             unreadable: Trouble::default(),
+            lockless: Trouble::default(),
         }
     }
 
@@ -188,16 +193,19 @@ impl<'a> Desk<'a> {
             return Ok(Vec::new());
         }
 
-        // Without its lock it may say what it owes, and claims nothing: a worker in another
-        // container would take it for one that is gone.
-        let held = self.hold_lock();
-        let free = if held.is_ok() { free } else { 0 };
+        let may_claim = self.hold_lock(now);
+        let free = if may_claim { free } else { 0 };
 
         self.end_orphans(now);
         let update = self.update(free)?;
         self.has_changed = update.has_more;
         let claimed = self.take_in(update, now);
-        held.map(|()| claimed)
+
+        if !may_claim {
+            self.is_due = true;
+            self.retry_at = Some(now + RETRY_PAUSE);
+        }
+        Ok(claimed)
     }
 
     /// Whether the queue has changed since it was last worked on.
@@ -209,15 +217,30 @@ impl<'a> Desk<'a> {
         Ok(self.has_changed)
     }
 
-    /// Holds the worker's own lock before it claims anything; anew where another file system was mounted.
-    fn hold_lock(&mut self) -> Result<(), DirectoryError> {
+    /// Holds the worker's own lock, anew where another file system was mounted. Says whether it may
+    /// claim: without the lock, a worker in another container would take it for one that is gone.
+    /// But where nobody can make the lock, somebody has to do the work.
+    fn hold_lock(&mut self, now: Instant) -> bool {
         let is_held = self.lock.as_ref().is_some_and(|lock| self.directory.is_lock_of_worker(lock, &self.mark));
-        if !is_held {
-            self.directory.make_folders()?;
-            self.lock = Some(self.directory.lock_for_worker(&self.mark)?);
-            self.has_shared_locks = !self.directory.is_remote();
+        if is_held {
+            return true;
         }
-        Ok(())
+
+        let taken = self.directory.make_folders().and_then(|_| self.directory.lock_for_worker(&self.mark));
+        match taken {
+            Ok(lock) => {
+                self.lock = Some(lock);
+                self.has_shared_locks = !self.directory.is_remote();
+                self.lockless.end(now);
+                true
+            }
+            Err(error) => {
+                if self.lockless.is_to_be_told(now) {
+                    tracing::warn!(%error, "cannot hold the lock by which other workers know that this one lives");
+                }
+                self.lockless.lasts(now) >= LOCKLESS_LIMIT
+            }
+        }
     }
 
     /// Whether the worker with this mark is gone, for certain.
@@ -665,6 +688,17 @@ mod tests {
         let now = Instant::now();
         assert_eq!(desk.serve(1, now).unwrap(), [id(SECOND)]);
         assert!(!desk.is_due_now(now));
+    }
+
+    #[test]
+    fn a_worker_that_cannot_have_its_lock_works_without_after_some_time() {
+        let lab = Lab::new(&[pending(FIRST)]);
+        let mark = own_mark();
+        fs::create_dir(lab.directory.path(&layout::worker_lock(&mark))).unwrap();
+        let mut desk = Desk::new(&lab.directory, mark);
+        let now = Instant::now();
+        assert_eq!(desk.serve(1, now).unwrap(), []);
+        assert_eq!(desk.serve(1, now + LOCKLESS_LIMIT).unwrap(), [id(FIRST)]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bcrlapi_domain::limits::{ERROR_MAX_CHARS, MESSAGE_MAX_CHARS};
 
@@ -14,6 +14,8 @@ use bcrlapi_domain::limits::{ERROR_MAX_CHARS, MESSAGE_MAX_CHARS};
 const CHUNK_BYTES: usize = 16 * 1024;
 /// How many chunks may wait for whoever reads the worker's output.
 const CHUNKS_WAITING: usize = 64;
+/// How long a program's output is held back where nobody reads the worker's; then it is dropped.
+const HOLD_LIMIT: Duration = Duration::from_secs(5);
 /// What is kept of a stream: enough for [`ERROR_MAX_CHARS`] of the longest characters.
 const TAIL_BYTES: usize = ERROR_MAX_CHARS * 4;
 /// How long the last output may take at the worker's end.
@@ -86,7 +88,7 @@ impl Progress {
     const PERCENT_MAX: u8 = 100;
 
     fn in_line(line: &str) -> Option<Self> {
-        let said = line.strip_prefix("progress ")?;
+        let said = line.trim_end().strip_prefix("progress ")?;
         let (percent, message) = said.split_once(' ').unwrap_or((said, ""));
         let percent: u32 = percent.parse().ok()?;
         let percent = u8::try_from(percent).unwrap_or(u8::MAX).min(Self::PERCENT_MAX);
@@ -99,15 +101,17 @@ pub(crate) struct Pipe {
     stream: Stream,
     /// `None` once nobody can write to it any more.
     source: Option<File>,
-    /// What could not be passed on yet. Nothing more is read before it is.
+    /// What could not be passed on yet. Nothing more is read before it is, or is dropped.
     held: Option<Vec<u8>>,
+    /// Since when nothing could be passed on.
+    stuck_since: Option<Instant>,
     tail: VecDeque<u8>,
 }
 
 impl Pipe {
     pub(crate) fn new(stream: Stream, source: Option<impl Into<OwnedFd>>) -> Self {
         let source = source.map(|source| File::from(source.into()));
-        Self { stream, source, held: None, tail: VecDeque::new() }
+        Self { stream, source, held: None, stuck_since: None, tail: VecDeque::new() }
     }
 
     /// What to wait for until something can be read; `None` where nothing should be read now.
@@ -119,8 +123,19 @@ impl Pipe {
     /// Passes on what was held back, if that can be done now.
     pub(crate) fn pass_held(&mut self, output: &Output) {
         if let Some(chunk) = self.held.take() {
-            self.held = output.try_pass(self.stream, chunk).err();
+            self.pass(chunk, output);
         }
+    }
+
+    /// Passes a chunk on. One that finds no place is held back: for some time only, or a program
+    /// would wait for ever for somebody who reads the worker's output.
+    fn pass(&mut self, chunk: Vec<u8>, output: &Output) {
+        let Err(chunk) = output.try_pass(self.stream, chunk) else {
+            self.stuck_since = None;
+            return;
+        };
+        let since = *self.stuck_since.get_or_insert_with(Instant::now);
+        self.held = Some(chunk).filter(|_| since.elapsed() < HOLD_LIMIT);
     }
 
     /// Whether something is held back.
@@ -136,7 +151,7 @@ impl Pipe {
             Ok(length @ 1..) => {
                 chunk.truncate(length);
                 self.keep_tail(&chunk);
-                self.held = output.try_pass(self.stream, chunk).err();
+                self.pass(chunk, output);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(0) | Err(_) => self.source = None,
