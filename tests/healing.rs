@@ -16,6 +16,17 @@ use serde_json::json;
 use crate::lab::{assert_all_ran_once, submit_many};
 
 #[tokio::test(flavor = "multi_thread")]
+async fn something_in_the_place_of_the_journal_stops_no_lab() {
+    let system = System::start().await;
+    fs::create_dir_all(system.shared(layout::REQUEST_DIR)).unwrap();
+    fs::create_dir(system.shared(layout::JOURNAL)).unwrap();
+    let agent = system.start_agent();
+    let jobs = submit_many(&system, 1, 0.0).await;
+    until("the entry", async || system.queue()?.entry(jobs[0].uuid).map(drop)).await.unwrap();
+    assert!(agent.log().contains("going on without what was seen before"), "{}", agent.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_or_lost_queue_is_rebuilt() {
     let system = System::start().await;
     let agent = system.start_agent();

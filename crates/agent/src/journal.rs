@@ -1,6 +1,7 @@
 //! What was seen to go forward and could not be told to the cloud, kept on the disk: so that a
 //! damaged queue and an absent cloud together cannot turn time back.
 
+use bcrlapi_directory::DirectoryError;
 use bcrlapi_exchange::Entry;
 
 use crate::AgentError;
@@ -11,13 +12,20 @@ use crate::execute::{Effect, blocking};
 pub(crate) const JOURNAL: &str = "journal";
 
 impl Agent {
-    /// Takes in, once, what the agent before has seen.
+    /// Takes in, once, what the agent before has seen. Where something stands in the journal's place
+    /// that is none, goes on without: it helps to remember, and no lab should stand still for it.
     pub(crate) async fn read_journal(&mut self) -> Result<(), AgentError> {
         if self.has_read_journal {
             return Ok(());
         }
         let directory = self.directory.clone();
-        let journal = blocking(move || directory.read_journal()).await?;
+        let journal = match blocking(move || directory.read_journal()).await {
+            Err(AgentError::Directory(error)) if is_no_journal(&error) => {
+                tracing::error!(%error, "going on without what was seen before");
+                Vec::new()
+            }
+            read => read?,
+        };
         self.view.read_journal(&journal);
         self.has_read_journal = true;
         Ok(())
@@ -60,6 +68,11 @@ impl Agent {
         }
         self.conclude(JOURNAL, written.map(|()| Effect::Journaled));
     }
+}
+
+/// Whether this stays so until somebody puts it right.
+fn is_no_journal(error: &DirectoryError) -> bool {
+    matches!(error, DirectoryError::NotAFile(_) | DirectoryError::JournalTooLarge { .. }) || error.is_denied()
 }
 
 /// The entries as the journal has them.
