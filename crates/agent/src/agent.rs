@@ -272,7 +272,7 @@ impl Agent {
         let now = self.keep_pace();
         let mut actions = plan(&self.view, self.settings, now);
         self.assert_promise(&actions, now);
-        actions.retain(|action| !self.backoff.holds_back(&action.to_string(), now));
+        actions.retain(|action| !self.backoff.holds_back(action, now));
         actions.into_iter().partition(|action| matches!(action, Action::Publish(_)))
     }
 
@@ -323,7 +323,7 @@ impl Agent {
         }
 
         let agent = &*self;
-        let has_failed = |action: &Action| agent.backoff.has_failed(&action.to_string());
+        let has_failed = |action: &Action| agent.backoff.has_failed(action);
         let steps = stream::iter(Step::of(actions, has_failed)).map(|step| step.execute(agent));
         let results: Vec<_> = steps.buffer_unordered(PARALLEL_STEPS).collect().await;
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -22,14 +23,19 @@ struct Failing {
 
 impl Backoff {
     /// Whether the step has failed lately and has to wait.
-    pub(crate) fn holds_back(&self, step: &str, now: DateTime<Utc>) -> bool {
+    pub(crate) fn holds_back(&self, step: impl Display, now: DateTime<Utc>) -> bool {
         // A clock that was set back must not make the pause longer.
-        self.0.get(step).is_some_and(|failing| now < failing.retry_at && failing.retry_at - now <= PAUSE_MAX)
+        self.of(step).is_some_and(|failing| now < failing.retry_at && failing.retry_at - now <= PAUSE_MAX)
     }
 
     /// Whether the step has failed, and not succeeded since.
-    pub(crate) fn has_failed(&self, step: &str) -> bool {
-        self.0.contains_key(step)
+    pub(crate) fn has_failed(&self, step: impl Display) -> bool {
+        self.of(step).is_some()
+    }
+
+    /// A plan may have ten thousands of steps, and mostly none has failed: then no name is written.
+    fn of(&self, step: impl Display) -> Option<&Failing> {
+        if self.0.is_empty() { None } else { self.0.get(&step.to_string()) }
     }
 
     /// Notes a failure; the pause doubles with every one in a row.
