@@ -91,12 +91,13 @@ impl SharedDir {
     }
 }
 
-/// When a file was last written; `None` where there is none. One that is damaged is there, and keeps
-/// nobody from looking at the others.
+/// When a file was last written; `None` where there is none. One that is listed and damaged is there,
+/// and keeps nobody from looking at the others.
 fn date_of(folder: &Folder, name: &str) -> Result<Option<SystemTime>, DirectoryError> {
     match folder.facts_of(name) {
         Ok(facts) => Ok(facts.filter(Facts::is_file).map(|facts| facts.modified)),
-        Err(error) if error.is_damage() => Ok(Some(SystemTime::UNIX_EPOCH)),
+        // A disk that fails says so of names that are not there too.
+        Err(error) if error.is_damage() => Ok(folder.lists(name)?.then_some(SystemTime::UNIX_EPOCH)),
         Err(error) => Err(error),
     }
 }

@@ -116,8 +116,9 @@ impl SharedDir {
             let request = layout::request(id);
             let is_there = match folder.facts_of(name_of(&request)) {
                 Ok(facts) => facts.is_some_and(|facts| facts.is_file()),
-                // It keeps nobody from looking at the others.
-                Err(error) if error.is_damage() => true,
+                // A damaged one keeps nobody from looking at the others. A disk that fails says so
+                // of names that are not there too.
+                Err(error) if error.is_damage() => folder.lists(name_of(&request))?,
                 Err(error) => return Err(error),
             };
             if is_there {
