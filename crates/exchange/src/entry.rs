@@ -176,8 +176,7 @@ impl Entry {
         let mark = RawValue::from_string(spaced_json::line(mark)).expect("a mark is written to memory without fail");
         let mut fields = Fields::of(self.line());
         fields.set("worker", &mark);
-        let line = to_ascii(spaced_json::line(&fields).into()).into_owned();
-        self.line = line.into();
+        self.line = line_of(&fields);
     }
 
     pub(crate) fn set_progress(&mut self, percent: u8, message: &str) {
@@ -186,8 +185,7 @@ impl Entry {
         let mut fields = Fields::of(self.line());
         fields.set("progress", &percent);
         fields.set("message", &message);
-        let line = to_ascii(spaced_json::line(&fields).into()).into_owned();
-        self.line = line.into();
+        self.line = line_of(&fields);
     }
 
     /// Says this of the job from here on; all other fields stay.
@@ -204,10 +202,14 @@ impl Entry {
             }
         }
 
-        let line = to_ascii(spaced_json::line(&fields).into()).into_owned();
-        self.line = line.into();
+        self.line = line_of(&fields);
         self.said = Said { state: Some(state), has_unknown_word: false, ..self.said };
     }
+}
+
+/// These fields as the line of an entry.
+fn line_of(fields: &Fields<'_>) -> Line {
+    to_ascii(spaced_json::line(fields).into()).into_owned().into()
 }
 
 impl Said {
