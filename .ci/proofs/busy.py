@@ -41,6 +41,7 @@ FSYNCS = {
     "request-folder": r"/request$",
     "queue": r"/request/(\.status[^/]*|\.displaced/[^/]+)$",
     "displaced-folder": r"/request/\.displaced$",
+    "agent-lock": r"/\.agent\.lock$",
     "journal": r"/request/\.journal[^/]*$",
     "response": r"/response/(\.running/)?\.?[0-9a-f-]{36}[^/]*$",
     "response-folder": r"/response(/\.running)?$",

@@ -7,7 +7,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::DirectoryError;
-use crate::durable::Like;
+use crate::durable::{Like, sync};
 use crate::folder::{Folder, facts_of};
 
 /// How long another holder of the queue's lock is waited for.
@@ -40,12 +40,14 @@ impl Lock {
         Ok(note)
     }
 
-    /// Leaves a note for the next one who has the lock. A power cut may lose it.
+    /// Leaves a note for the next one who has the lock, also after a power cut.
     pub fn set_note(&self, note: &str) -> io::Result<()> {
         let mut file = &self.held;
-        file.set_len(0)?;
         file.rewind()?;
-        file.write_all(note.as_bytes())
+        // Over the note before, and cut to length only then: a crash in between leaves one of them.
+        file.write_all(note.as_bytes())?;
+        file.set_len(note.len() as u64)?;
+        Ok(sync(file)?)
     }
 
     /// Takes the lock; waits for another holder, within a limit.
