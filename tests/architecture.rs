@@ -6,19 +6,23 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates that each of our crates may use.
-const OURS: [(&str, &[&str]); 14] = [
+const OURS: [(&str, &[&str]); 15] = [
     ("bcrlapi-domain", &[]),
+    ("bcrlapi-settings", &[]),
     ("bcrlapi-exchange", &["bcrlapi-domain"]),
     ("bcrlapi-directory", &["bcrlapi-domain", "bcrlapi-exchange"]),
     ("bcrlapi-api", &["bcrlapi-domain"]),
-    ("bcrlapi-cloud", &["bcrlapi-domain"]),
+    ("bcrlapi-cloud", &["bcrlapi-domain", "bcrlapi-settings"]),
     ("bcrlapi-common", &["bcrlapi-api", "bcrlapi-cloud", "bcrlapi-domain"]),
     ("bcrlapi-submit", &["bcrlapi-api", "bcrlapi-cloud", "bcrlapi-domain", "bcrlapi-common"]),
     ("bcrlapi-status", &["bcrlapi-api", "bcrlapi-cloud", "bcrlapi-domain", "bcrlapi-common"]),
     ("bcrlapi-result", &["bcrlapi-api", "bcrlapi-cloud", "bcrlapi-domain", "bcrlapi-common"]),
-    ("bcrlapi-agent", &["bcrlapi-cloud", "bcrlapi-directory", "bcrlapi-domain", "bcrlapi-exchange"]),
-    ("bcrlapi-worker", &["bcrlapi-directory", "bcrlapi-domain", "bcrlapi-exchange"]),
-    ("bcrlapi", &["bcrlapi-api", "bcrlapi-domain"]),
+    (
+        "bcrlapi-agent",
+        &["bcrlapi-cloud", "bcrlapi-directory", "bcrlapi-domain", "bcrlapi-exchange", "bcrlapi-settings"],
+    ),
+    ("bcrlapi-worker", &["bcrlapi-directory", "bcrlapi-domain", "bcrlapi-exchange", "bcrlapi-settings"]),
+    ("bcrlapi", &["bcrlapi-api", "bcrlapi-domain", "bcrlapi-settings"]),
     (
         "bcrlapi-local",
         &[
@@ -30,6 +34,7 @@ const OURS: [(&str, &[&str]); 14] = [
             "bcrlapi-common",
             "bcrlapi-exchange",
             "bcrlapi-result",
+            "bcrlapi-settings",
             "bcrlapi-status",
             "bcrlapi-submit",
             "bcrlapi-worker",

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use bcrlapi_agent::{Audit, Clock, Config, LOST_AFTER, Resynced, Verdict};
-use bcrlapi_cloud::JobStore;
+use bcrlapi_cloud::{JobStore, StoreError};
 use bcrlapi_exchange::audit::Finding;
 use bcrlapi_exchange::{RESPONSE_GRACE, Settings};
 use chrono::{FixedOffset, TimeDelta};
@@ -22,6 +22,8 @@ use tracing_subscriber::EnvFilter;
 
 /// How long file work that is under way may hold up the end of the process.
 const HUNG_WORK_LIMIT: Duration = Duration::from_secs(1);
+/// The exit code of a command that was called wrongly, as clap has it.
+const USAGE: u8 = 2;
 /// How many lines of the log may wait for whoever reads it; what comes then is dropped.
 const LOG_LINES_WAITING: usize = 10_000;
 
@@ -165,6 +167,10 @@ impl fmt::Display for Deadline {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    if let Err(error) = bcrlapi_settings::check_environment() {
+        writeln!(io::stderr(), "error: {error}")?;
+        return Ok(ExitCode::from(USAGE));
+    }
     let args = Args::parse();
     // What a check or an audit has to say, it prints.
     let prints = matches!(args.command, Some(Command::Check(_) | Command::Audit { .. }));
@@ -202,14 +208,14 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
             code = audit(place, limits, pause) => return code,
             () = stop.cancelled() => bail!("stopped before everything was looked at"),
         },
-        (None, Some(place)) => bcrlapi_agent::run(&place.config(&args.pace), place.store().await, stop).await?,
+        (None, Some(place)) => bcrlapi_agent::run(&place.config(&args.pace), place.store().await?, stop).await?,
         (None, None) => unreachable!("without a subcommand the place is required"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn check(place: Place) -> anyhow::Result<ExitCode> {
-    let findings = bcrlapi_agent::check(&place.shared, &place.store().await).await;
+    let findings = bcrlapi_agent::check(&place.shared, &place.store().await?).await;
     for finding in &findings {
         writeln!(io::stdout(), "{finding}")?;
     }
@@ -218,7 +224,7 @@ async fn check(place: Place) -> anyhow::Result<ExitCode> {
 }
 
 async fn audit(place: Place, limits: Limits, pause: Duration) -> anyhow::Result<ExitCode> {
-    let store = place.store().await;
+    let store = place.store().await?;
     let audit = Audit {
         shared: place.shared,
         lost_after: limits.lost_after.0,
@@ -239,7 +245,7 @@ async fn audit(place: Place, limits: Limits, pause: Duration) -> anyhow::Result<
 async fn resync(place: Place) -> anyhow::Result<()> {
     let settings = Settings { offset: place.utc_offset, lost_after: None, response_grace: RESPONSE_GRACE };
     let Resynced { requests, responses, entries } =
-        bcrlapi_agent::resync(&place.shared, settings, place.store().await, Clock::SYSTEM).await?;
+        bcrlapi_agent::resync(&place.shared, settings, place.store().await?, Clock::SYSTEM).await?;
     let brought = format!("{requests} requests, {responses} responses, {entries} entries of status.json");
     writeln!(io::stdout(), "brought back: {brought}\nnext: start the agent again")?;
     Ok(())
@@ -251,7 +257,7 @@ impl Place {
         Config { shared, poll: pace.poll, utc_offset, metrics: pace.metrics, lost_after: pace.limits.lost_after.0 }
     }
 
-    async fn store(&self) -> JobStore {
+    async fn store(&self) -> Result<JobStore, StoreError> {
         JobStore::from_lab_env(&self.table, &self.bucket).await
     }
 }

@@ -1,9 +1,11 @@
 //! Where a lab's server has its credentials from.
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::credential_feature::AwsCredentialFeature as Feature;
-use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_credential_types::provider::{self, ProvideCredentials, future};
+use bcrlapi_settings::aws::{CaBundle, ca_bundle_of_profile};
 use chrono::{DateTime, Utc};
 
 use crate::{RefusalKind, StoreError};
@@ -11,16 +13,28 @@ use crate::{RefusalKind, StoreError};
 /// The SDK's own chain of sources, gone through afresh each time. By itself it would read the shared credentials file once
 /// and for all, and Systems Manager keeps writing new keys into that file. The clients ask every 15 minutes, and before
 /// what they were given expires.
-#[derive(Debug)]
-pub(crate) struct LabCredentials;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LabCredentials {
+    /// Trusted on the way to credentials too.
+    pub(crate) ca_bundle: Option<CaBundle>,
+}
+
+impl LabCredentials {
+    async fn look(&self) -> provider::Result {
+        let mut config = ProviderConfig::with_default_region().await;
+        if let Some(ca_bundle) = &self.ca_bundle {
+            config = config.with_http_client(ca_bundle.sdk_client());
+        }
+        DefaultCredentialsChain::builder().configure(config).build().await.provide_credentials().await
+    }
+}
 
 impl ProvideCredentials for LabCredentials {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
-        let look = async || DefaultCredentialsChain::builder().build().await.provide_credentials().await;
-        future::ProvideCredentials::new(look())
+        future::ProvideCredentials::new(self.look())
     }
 }
 
@@ -38,7 +52,8 @@ pub struct FoundCredentials {
 impl FoundCredentials {
     /// The credentials that an agent would have now.
     pub async fn find() -> Result<Self, StoreError> {
-        let found = LabCredentials.provide_credentials().await;
+        let ca_bundle = ca_bundle().await?;
+        let found = LabCredentials { ca_bundle }.provide_credentials().await;
         found.map(|found| Self::from(&found)).map_err(StoreError::because("find credentials", RefusalKind::Credentials))
     }
 }
@@ -52,6 +67,12 @@ impl From<&Credentials> for FoundCredentials {
             expiry_date: credentials.expiry().map(DateTime::from),
         }
     }
+}
+
+/// The certificates that the AWS CLI would trust beside the system's.
+pub(crate) async fn ca_bundle() -> Result<Option<CaBundle>, StoreError> {
+    let of_profile = ca_bundle_of_profile().await;
+    CaBundle::read(of_profile.as_deref()).map_err(StoreError::because("trust", RefusalKind::Credentials))
 }
 
 /// What the SDK notes of the way to the credentials; of a process it also notes that a profile named it.

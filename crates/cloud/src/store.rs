@@ -17,8 +17,9 @@ mod trials;
 mod upload;
 mod verified;
 
+use crate::StoreError;
 use crate::cloud_date::CloudDate;
-use crate::credentials::LabCredentials;
+use crate::credentials::{LabCredentials, ca_bundle};
 
 pub use lists::{JobFilter, JobPage};
 pub use rows::LastWords;
@@ -63,9 +64,19 @@ impl JobStore {
     }
 
     /// Opens the store as [`JobStore::from_env`], for a process that outlives its credentials: new ones are found where
-    /// the old ones were.
-    pub async fn from_lab_env(table: &str, bucket: &str) -> Self {
-        Self::new(&config_loader().credentials_provider(LabCredentials).load().await, table, bucket)
+    /// the old ones were. Certificates are trusted as by the AWS CLI.
+    ///
+    /// # Errors
+    ///
+    /// The file of certificates that is set cannot be used.
+    pub async fn from_lab_env(table: &str, bucket: &str) -> Result<Self, StoreError> {
+        let ca_bundle = ca_bundle().await?;
+        let mut loader = config_loader();
+        if let Some(ca_bundle) = &ca_bundle {
+            loader = loader.http_client(ca_bundle.sdk_client());
+        }
+        let config = loader.credentials_provider(LabCredentials { ca_bundle }).load().await;
+        Ok(Self::new(&config, table, bucket))
     }
 
     fn new(config: &SdkConfig, table: &str, bucket: &str) -> Self {

@@ -3,7 +3,7 @@
 mod args;
 mod commands;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use args::{Args, Command};
@@ -12,6 +12,10 @@ use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Err(error) = bcrlapi_settings::check_environment() {
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        return ExitCode::FAILURE;
+    }
     let args = Args::parse();
     // The embedded database warns of every question that is answered with no.
     let default_level = match args.command {

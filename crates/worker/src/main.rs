@@ -15,6 +15,8 @@ use signal_hook::iterator::Signals;
 use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::EnvFilter;
 
+/// The exit code of a command that was called wrongly, as clap has it.
+const USAGE: u8 = 2;
 /// How many lines of the log may wait for whoever reads it; what comes then is dropped.
 const LOG_LINES_WAITING: usize = 10_000;
 
@@ -97,6 +99,10 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    if let Err(error) = bcrlapi_settings::check_environment() {
+        writeln!(io::stderr(), "error: {error}")?;
+        return Ok(ExitCode::from(USAGE));
+    }
     let args = Args::parse();
     if let Some(Command::Check(work)) = args.subcommand {
         return check(&work);
