@@ -177,13 +177,16 @@ async fn the_clients_exit_code_says_what_happened() {
         assert_exit(&run(&["status", &uuid, "--url", url], &[]).await, 2, "URL");
     }
     let nowhere = [("BCRLAPI_URL", "http://127.0.0.1:9")];
-    assert_exit(&run(&["status", &uuid], &nowhere).await, 4, "could not be reached");
-    let unknown = run(&["submit", "mock", "--input", "fine.json", "--idempotency-key", "mine"], &nowhere).await;
-    assert_exit(&unknown, 4, "to make sure, repeat it with --idempotency-key mine");
-    let no_region = [("AWS_REGION", ""), ("AWS_CONFIG_FILE", "/dev/null"), ("AWS_EC2_METADATA_DISABLED", "true")];
-    assert_exit(&run(&["status", &uuid], &no_region).await, 2, "the URL names no region; set AWS_REGION");
+    assert_exit(&run(&["status", &uuid], &nowhere).await, 4, "cannot reach 127.0.0.1:9");
+    let no_region = [
+        ("AWS_REGION", ""),
+        ("AWS_DEFAULT_REGION", ""),
+        ("AWS_CONFIG_FILE", "/dev/null"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ];
+    assert_exit(&run(&["status", &uuid], &no_region).await, 2, "next: set AWS_REGION");
     let other_region = [("AWS_REGION", "eu-west-1")];
-    assert_exit(&run(&["status", &uuid], &other_region).await, 3, "check that AWS_REGION is the API's");
+    assert_exit(&run(&["status", &uuid], &other_region).await, 3, "that the region is the API's: --region");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,30 +220,30 @@ async fn the_client_lists_cancels_and_shows_the_lab() {
     let lines: Vec<_> = all.lines().collect();
     assert!(lines[0].starts_with(second["uuid"].as_str().unwrap()) && lines[1].starts_with(&uuid), "{all}");
     assert_eq!(lines.len(), 2);
-    assert_exit(&run(&["list", "--limit", "1"]).await, 0, "... and more: --limit");
+    assert_exit(&run(&["list", "--limit", "1"]).await, 0, "(more jobs; use --limit N)");
     let listed: Value = serde_json::from_slice(&run(&["list", "--api", "soc", "--json"]).await.stdout).unwrap();
     assert_eq!(listed, json!({"jobs": [second], "next_cursor": null}));
     assert_exit(&run(&["list", "--status", "ready"]).await, 2, "[possible values: pending, processing, done]");
     assert_exit(&run(&["list", "--help"]).await, 0, "[possible values: pending, processing, done]");
-    assert_exit(&run(&["list", "--limit", "0"]).await, 2, "expected is a number from 1 on");
+    assert_exit(&run(&["list", "--limit", "0"]).await, 2, "must be at least 1");
 
     assert_exit(&run(&["lab"]).await, 0, "state      offline");
     assert_exit(&run(&["wait", &uuid, "--timeout", "0s"]).await, 5, "is not done after 0s; it goes on");
-    assert_exit(&run(&["result", &uuid]).await, 3, "next: bcrlapi wait");
+    assert_exit(&run(&["result", &uuid]).await, 3, "next: wait for the job's end: bcrlapi wait");
     let late = run(&["wait", &uuid, "--timeout", "1s"]).await;
-    assert_exit(&late, 5, &format!("it goes on. Later: bcrlapi wait {uuid}"));
+    assert_exit(&late, 5, &format!("it goes on\nnext: bcrlapi wait {uuid}"));
     assert_exit(&late, 5, "the lab is offline and was never seen; the job waits for it");
 
     assert_exit(&run(&["cancel", &uuid]).await, 0, "canceled");
     for timeout in [[].as_slice(), &["--timeout", "0s"]] {
         assert_exit(&run(&[&["wait", &uuid], timeout].concat()).await, 1, "canceled");
     }
-    assert_exit(&run(&["result", &uuid]).await, 1, "it is canceled (HTTP 422, job-canceled)\nnext: submit it again");
+    assert_exit(&run(&["result", &uuid]).await, 1, "it is canceled (HTTP 422, job-canceled, request ");
     let canceled: Value = serde_json::from_slice(&run(&["status", &uuid, "--json"]).await.stdout).unwrap();
     assert_eq!((&canceled["status"], &canceled["outcome"]), (&json!("done"), &json!("canceled")));
     let second = second["uuid"].as_str().unwrap();
     system.stack().store().take(second.parse().unwrap()).await.unwrap();
-    assert_exit(&run(&["cancel", second]).await, 0, "which takes some 15 seconds; the program may be quicker");
+    assert_exit(&run(&["cancel", second]).await, 0, "asked for it back (about 15 s)");
     let message = "day 1\nstatus     done\u{1b}[2J";
     system.stack().store().report(second.parse().unwrap(), None, Some(message), chrono::Utc::now()).await.unwrap();
     assert_exit(&run(&["status", second]).await, 0, r"message    day 1\nstatus     done\u{1b}[2J");
@@ -270,9 +273,9 @@ async fn the_client_fetches_results_of_any_size_and_makes_csv_of_them() {
     let large = format!("\"{}\"", "x".repeat(7_000_000));
     let uuid = done(large.clone()).await;
     assert!(run(&["result", &uuid]).await.stdout == large.as_bytes(), "it follows the link");
-    assert_exit(&run(&["result", &uuid, "--csv"]).await, 2, "cannot become CSV");
+    assert_exit(&run(&["result", &uuid, "--csv"]).await, 2, "cannot convert to CSV");
     for both in [["result", &uuid, "--csv", "--json"], ["--json", "result", &uuid, "--csv"]] {
-        assert_exit(&run(&both).await, 2, "'--csv' cannot be used with '--json'");
+        assert_exit(&run(&both).await, 2, "--csv and --excel cannot be used with --json");
     }
 
     let uuid =

@@ -4,21 +4,27 @@ use std::time::Duration;
 use bcrlapi_domain::{ApiName, IdempotencyKey, JobId, Status};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-const EXAMPLE: &str = "Example:
+const EXAMPLE: &str = "Examples:
   export BCRLAPI_URL=https://a1b2c3.execute-api.ap-northeast-1.amazonaws.com/prod
-  bcrlapi submit soc --input request.json --wait
+  bcrlapi submit soc request.json --wait
+  bcrlapi submit soc request.json -o result.json
+  echo '{\"capacity_ah\": 2.5}' | bcrlapi submit soc
   source <(bcrlapi completions bash)
 
 Exit codes:
-  0  ok
-  1  the job did not succeed
-  2  wrong usage, no credentials, or a file that cannot be read or written
-  3  the API refused
-  4  the API could not be reached
-  5  the job was not done within --timeout";
+  0    ok
+  1    the job did not succeed
+  2    wrong usage, no credentials, or a file that cannot be read or written
+  3    the API refused
+  4    the API could not be reached, or a result was damaged on its way
+  5    the job was not done within --timeout
+  130  stopped by Ctrl-C";
+
+const CONNECTION: &str = "API and credentials";
+const PRINTING: &str = "What is printed";
 
 /// Runs jobs on a lab's programs over its API, and fetches their results.
 ///
@@ -27,11 +33,21 @@ Exit codes:
 #[command(version, after_help = EXAMPLE)]
 pub(crate) struct Args {
     /// The API's URL, stage included (output of the deployment).
-    #[arg(long, env = "BCRLAPI_URL", global = true, value_name = "URL")]
+    #[arg(long, env = "BCRLAPI_URL", global = true, value_name = "URL", help_heading = CONNECTION)]
     pub(crate) url: Option<String>,
-    /// Print what the API answers, as JSON. A submit that waits prints the result, or the job where there is none.
-    #[arg(long, global = true)]
+    /// The profile of the AWS CLI to sign with, also before keys of the environment.
+    #[arg(long, global = true, value_name = "NAME", help_heading = CONNECTION)]
+    pub(crate) profile: Option<String>,
+    /// The API's region, before that of the environment and that of the URL.
+    #[arg(long, global = true, value_name = "REGION", help_heading = CONNECTION)]
+    pub(crate) region: Option<String>,
+    /// Print what the API answers, as JSON, refusals too. A submit that waits prints the result, or the job where there
+    /// is none.
+    #[arg(long, global = true, help_heading = PRINTING)]
     pub(crate) json: bool,
+    /// Say each call, its answer and its request id on standard error.
+    #[arg(short = 'v', long, visible_alias = "verbose", global = true, help_heading = PRINTING)]
+    pub(crate) debug: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -39,19 +55,26 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Submit a job; prints its uuid, or with --wait its result.
+    #[command(group = ArgGroup::new("waits").args(["wait", "output"]).multiple(true))]
     Submit {
         /// The lab's program that it is for, such as soc.
         api: ApiName,
-        /// The program's input, a JSON file; - is standard input.
-        #[arg(long, default_value = "-", value_name = "FILE|-")]
-        input: PathBuf,
+        /// The program's input, a JSON file; - or nothing is standard input.
+        #[arg(value_name = "FILE|-")]
+        file: Option<PathBuf>,
+        /// The same.
+        #[arg(long, value_name = "FILE|-", conflicts_with = "file")]
+        input: Option<PathBuf>,
         /// Wait for the job's end and print its result.
         #[arg(long)]
         wait: bool,
+        /// Wait for the job's end and write its result to this file.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
         /// How long to wait, such as 10m, or 0s to ask once; without it, to the job's end.
-        #[arg(long, requires = "wait", value_name = "TIME", value_parser = humantime::parse_duration)]
+        #[arg(long, requires = "waits", value_name = "TIME", value_parser = humantime::parse_duration)]
         timeout: Option<Duration>,
-        /// A name of your own for this submit: the same submit under the same name is one job. Without it, one is made
+        /// A name of your own for this submit: the same submit under the same key is one job. Without it, one is made
         /// up.
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<IdempotencyKey>,
@@ -81,24 +104,27 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 20, value_name = "N", value_parser = at_least_one)]
         limit: usize,
     },
-    /// Take a job back. One that waits in the lab is asked back, which takes some 15 seconds; one that runs cannot be.
+    /// Cancel a job. The lab is asked for one that it has, which takes about 15 seconds; one that runs goes on.
     Cancel {
         /// The job.
         uuid: JobId,
     },
-    /// Show whether the lab is there, and what it has to do.
+    /// Show whether the lab is online, and what it has to do.
     Lab,
     /// Fetch a job's result.
     Result {
         /// The job.
         uuid: JobId,
-        /// Write it to this file instead of standard output.
+        /// Write it to this file instead of standard output. An older file is replaced when the whole result is there.
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
         /// Make CSV of it: of a list of objects, or of the one such list in an object. Text that a spreadsheet would take
         /// for a formula gets a ' in front.
         #[arg(long)]
         csv: bool,
+        /// Make CSV that Excel opens right in every language: with a byte order mark and Windows line ends.
+        #[arg(long, conflicts_with = "csv")]
+        excel: bool,
     },
     /// Print a script that completes this command's words in a shell: source <(bcrlapi completions bash)
     Completions {
@@ -112,8 +138,9 @@ impl Args {
     pub(crate) fn read() -> Self {
         let args = Self::parse();
         // `--json` may stand before the command and `--csv` after it, where clap's own rule does not see both.
-        if args.json && matches!(args.command, Command::Result { csv: true, .. }) {
-            let detail = "the argument '--csv' cannot be used with '--json'";
+        if args.json && matches!(args.command, Command::Result { csv: true, .. } | Command::Result { excel: true, .. })
+        {
+            let detail = "--csv and --excel cannot be used with --json";
             Self::command().error(ErrorKind::ArgumentConflict, detail).exit();
         }
         args
@@ -126,5 +153,5 @@ fn status_words() -> impl TypedValueParser<Value = Status> {
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "expected is a number from 1 on".to_owned())
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "must be at least 1".to_owned())
 }

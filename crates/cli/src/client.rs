@@ -1,34 +1,44 @@
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-use bcrlapi_api::{JobList, JobResource, LabState, ProblemBody, ResultLink, routes};
+use bcrlapi_api::{JobList, JobResource, LabState, ResultLink, routes};
 use bcrlapi_domain::{ApiName, IdempotencyKey, JobId, Status};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::request::Builder;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use reqwest::Certificate;
+use reqwest::redirect::Policy;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::answer::{self, Answer};
+use crate::download::{Checked, Download};
 use crate::error::chain;
 use crate::{ClientError, Signer};
 
-/// API Gateway gives up after 29 s.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
+/// How long one call may take: API Gateway gives up after 29 s.
+const CALL_LIMIT: Duration = Duration::from_secs(40);
+/// How long one look at a job may take. Far below the patience of a wait: a connection that a router has forgotten costs
+/// one look.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// How long a download may stand still.
+const STALL_LIMIT: Duration = Duration::from_mins(1);
+/// How long a connection that nobody uses is kept. Routers forget theirs after some minutes, without a word.
+const IDLE_LIMIT: Duration = Duration::from_secs(30);
 /// The pause between two looks at a job: short at first, for quick programs, then longer.
-const WAIT_PAUSE_MIN: Duration = Duration::from_millis(100);
-const WAIT_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How long nothing but failures may come back before waiting is given up.
-pub const WAIT_FAILURE_LIMIT: Duration = Duration::from_secs(30);
-/// How often a submit is tried, the pause before the second try, which then doubles, and the longest pause that the API
+const LOOK_PAUSE_MIN: Duration = Duration::from_millis(100);
+const LOOK_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a wait bears that nothing but failures come back: a VPN that is set up again, a train in a tunnel.
+pub const WAIT_PATIENCE: Duration = Duration::from_mins(15);
+/// How long, where the API has not answered yet: then the URL is perhaps wrong.
+pub const FIRST_ANSWER_PATIENCE: Duration = Duration::from_mins(1);
+/// How often a call is tried, the pause before the second try, which then doubles, and the longest pause that the API
 /// may ask for: who is told to come back in a minute is told so.
-const SUBMIT_TRIES: u32 = 5;
-const SUBMIT_PAUSE_MIN: Duration = Duration::from_millis(200);
-const SUBMIT_PAUSE_MAX: Duration = Duration::from_secs(10);
-/// How long a large result may take: as long as its link works.
-const DOWNLOAD_TIMEOUT: Duration = Duration::from_mins(15);
+const TRIES: u32 = 5;
+const TRY_PAUSE_MIN: Duration = Duration::from_millis(200);
+const TRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The local stack's, which no proxy can reach.
 const LOOPBACK: &str = "http://127.0.0.1:";
-/// How much of an answer that is not the API's is shown.
-const UNEXPECTED_MAX_CHARS: usize = 200;
 
 /// A client of one API. Cheap to clone; the clones share their connections.
 #[derive(Clone, Debug)]
@@ -56,16 +66,43 @@ pub struct ListQuery {
     pub status: Option<Status>,
 }
 
+/// A request, before it is signed.
+#[derive(Debug)]
+struct Call {
+    method: Method,
+    /// Path and query.
+    path: String,
+    key: Option<HeaderValue>,
+    body: Vec<u8>,
+    limit: Duration,
+}
+
 impl Client {
     /// A client of the API at this URL: scheme, host and stage.
+    ///
+    /// # Errors
+    ///
+    /// The URL cannot be an API's.
     pub fn new(base_url: &str, signer: Signer) -> Result<Self, ClientError> {
         let base_url = check_url(base_url)?.to_owned();
-        let mut http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT);
+        let mut http = reqwest::Client::builder()
+            // The signature is for this host, and so are the session token and the body.
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_LIMIT)
+            .read_timeout(STALL_LIMIT)
+            .pool_idle_timeout(IDLE_LIMIT);
         if base_url.starts_with(LOOPBACK) {
             // Plain HTTP, links too: to read the system's certificates would take longer than most calls.
             http = http.no_proxy().tls_certs_only([]);
+        } else if let Some(ca_bundle) = signer.ca_bundle() {
+            let certificates = Certificate::from_pem_bundle(ca_bundle.pem());
+            http = http.tls_certs_merge(certificates.expect("they were read before"));
         }
-        let http = http.build().map_err(|error| ClientError::Unreachable(chain(&error)))?;
+        let http = http.build().map_err(|error| ClientError::Unreachable {
+            host: answer::host_of(&base_url),
+            reason: chain(&error),
+            may_have_arrived: false,
+        })?;
         Ok(Self { http, base_url, signer })
     }
 
@@ -88,23 +125,10 @@ impl Client {
         key: &IdempotencyKey,
     ) -> Result<Submitted, ClientError> {
         let key = HeaderValue::from_str(key.as_str()).expect("a key is visible ASCII");
-        let mut pause = SUBMIT_PAUSE_MIN;
-        let mut tries_left = SUBMIT_TRIES;
-        loop {
-            tries_left -= 1;
-            let request = http::Request::post(routes::submit(api)).header(routes::IDEMPOTENCY_KEY, &key);
-            match self.send(request, input.clone()).await {
-                Err(error) if tries_left > 0 && may_pass(&error) && asked_pause(&error) <= SUBMIT_PAUSE_MAX => {
-                    tokio::time::sleep(pause.max(asked_pause(&error))).await;
-                    pause *= 2;
-                }
-                answer => {
-                    let answer = answer?;
-                    let is_replayed = answer.headers().contains_key(routes::IDEMPOTENCY_REPLAYED);
-                    return Ok(Submitted { job: parse(answer.body())?, is_replayed });
-                }
-            }
-        }
+        let call = Call { key: Some(key), body: input, ..Call::new(Method::POST, routes::submit(api)) };
+        let answer = self.send(&call).await?;
+        let is_replayed = answer.headers.contains_key(routes::IDEMPOTENCY_REPLAYED);
+        Ok(Submitted { job: answer.parse()?, is_replayed })
     }
 
     /// Lists the caller's jobs, newest first, from a cursor on. A page may hold fewer than `limit`, and more still
@@ -118,118 +142,200 @@ impl Client {
             ("status", query.status.map(Status::as_str)),
         ];
         let given = parameters.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
-        let path = format!("{}?{}", routes::LIST, given.collect::<Vec<_>>().join("&"));
-        parse(&self.get(&path).await?)
+        self.get(format!("{}?{}", routes::LIST, given.collect::<Vec<_>>().join("&"))).await
     }
 
-    /// Takes a job back; one that waits in the lab is asked back, and the program may be quicker.
+    /// Cancels a job. One that waits in the lab is asked for, and the program may be quicker.
     pub async fn cancel(&self, id: JobId) -> Result<JobResource, ClientError> {
-        parse(self.send(http::Request::post(routes::cancel(id)), Vec::new()).await?.body())
+        self.send(&Call::new(Method::POST, routes::cancel(id))).await?.parse()
     }
 
     /// Asks how the lab is.
     pub async fn lab(&self) -> Result<LabState, ClientError> {
-        parse(&self.get(routes::LAB).await?)
+        self.get(routes::LAB.to_owned()).await
     }
 
     /// Asks for a job.
     pub async fn job(&self, id: JobId) -> Result<JobResource, ClientError> {
-        parse(&self.get(&routes::job(id)).await?)
+        self.get(routes::job(id)).await
     }
 
-    /// Fetches a job's result, byte for byte; through a link where it is too large for one answer.
+    /// Fetches a job's result into memory, byte for byte; through a link where it is too large for one answer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::fetch_result`].
     pub async fn result(&self, id: JobId) -> Result<Vec<u8>, ClientError> {
-        match self.get(&routes::result(id)).await {
+        let mut result = Vec::new();
+        self.fetch_result(id, &mut result).await?;
+        Ok(result)
+    }
+
+    /// Fetches a job's result, byte for byte, of any size; through a link where it is too large for one answer. Holds
+    /// no more of it than one answer.
+    ///
+    /// # Errors
+    ///
+    /// Also where what arrived has not the digest that the API says: then what was written is to be thrown away.
+    pub async fn fetch_result(&self, id: JobId, sink: &mut impl Write) -> Result<Checked, ClientError> {
+        match self.send(&Call::new(Method::GET, routes::result(id))).await {
             Err(ClientError::Refused { problem, .. }) if problem.link.is_some() => {
-                self.follow(&self.result_link(id).await?).await
+                let link = self.result_link(id).await?;
+                self.follow(&link, sink).await
             }
-            answer => answer,
+            answer => {
+                let Answer { headers, body, .. } = answer?;
+                let mut download = Download::of_answer(&headers)?;
+                download.write(&body, sink)?;
+                download.finish()
+            }
         }
     }
 
     /// Gets a link to a job's result.
     pub async fn result_link(&self, id: JobId) -> Result<ResultLink, ClientError> {
-        parse(&self.get(&routes::result_link(id)).await?)
+        self.get(routes::result_link(id)).await
     }
 
-    /// Asks for the job until it is done; shows every answer to `on_look`. Failures that may pass are borne for
-    /// [`WAIT_FAILURE_LIMIT`].
-    pub async fn wait(&self, id: JobId, mut on_look: impl FnMut(&JobResource)) -> Result<JobResource, ClientError> {
-        let mut pause = WAIT_PAUSE_MIN;
-        let mut last_answer = Instant::now();
+    /// Asks for the job until it is done; shows every answer, and every failure that is borne, to `on_look`. Failures are
+    /// borne for [`WAIT_PATIENCE`], or for [`FIRST_ANSWER_PATIENCE`] before the first answer.
+    pub async fn wait(
+        &self,
+        id: JobId,
+        mut on_look: impl FnMut(Result<&JobResource, &ClientError>),
+    ) -> Result<JobResource, ClientError> {
+        let look = Call { limit: LOOK_LIMIT, ..Call::new(Method::GET, routes::job(id)) };
+        let (mut pause, mut has_answered, mut last_answer) = (LOOK_PAUSE_MIN, false, Instant::now());
         loop {
-            match self.job(id).await {
+            let looked = match self.try_once(&look).await {
+                Ok(answer) => answer.parse::<JobResource>(),
+                Err(error) => Err(error),
+            };
+
+            let mut asked_pause = Duration::ZERO;
+            match looked {
                 Ok(job) => {
-                    last_answer = Instant::now();
-                    on_look(&job);
+                    on_look(Ok(&job));
                     if job.status == Status::Done {
                         return Ok(job);
                     }
+                    (has_answered, last_answer) = (true, Instant::now());
                 }
-                Err(error) if may_pass(&error) && last_answer.elapsed() < WAIT_FAILURE_LIMIT => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let (may_pass, patience) = if has_answered {
+                        (error.is_on_the_way(), WAIT_PATIENCE)
+                    } else {
+                        (error.may_pass(), FIRST_ANSWER_PATIENCE)
+                    };
+                    if !may_pass || last_answer.elapsed() >= patience {
+                        return Err(error);
+                    }
+                    on_look(Err(&error));
+                    asked_pause = error.retry_after().unwrap_or_default().min(patience);
+                }
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(WAIT_PAUSE_MAX);
+
+            tokio::time::sleep(pause.max(asked_pause)).await;
+            pause = (pause * 3 / 2).min(LOOK_PAUSE_MAX);
         }
     }
 
-    async fn get(&self, path: &str) -> Result<Vec<u8>, ClientError> {
-        Ok(self.send(http::Request::get(path), Vec::new()).await?.into_body())
+    async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, ClientError> {
+        self.send(&Call::new(Method::GET, path)).await?.parse()
     }
 
-    /// Sends a request whose URI is a path of the API.
-    async fn send(&self, request: Builder, body: Vec<u8>) -> Result<Response<Vec<u8>>, ClientError> {
-        let url = format!("{}{}", self.base_url, request.uri_ref().map(ToString::to_string).unwrap_or_default());
-        let mut request = request.uri(&url);
-        if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/json");
+    /// Sends a request; again, a few times, where the failure may pass. Every call of the API may be repeated: a submit
+    /// carries a key. Not a library's loop, since the API says how long to pause.
+    async fn send(&self, call: &Call) -> Result<Answer, ClientError> {
+        let (mut pause, mut may_have_arrived) = (TRY_PAUSE_MIN, false);
+        for _ in 1..TRIES {
+            let error = match self.try_once(call).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            may_have_arrived |= error.may_have_arrived();
+            let asked_pause = error.retry_after().unwrap_or_default();
+            if !error.may_pass() || asked_pause > TRY_PAUSE_MAX {
+                return Err(error);
+            }
+            tokio::time::sleep(pause.max(asked_pause)).await;
+            pause *= 2;
         }
-        let mut request = request.body(body).map_err(|_| ClientError::BadUrl(url))?;
+
+        self.try_once(call).await.map_err(|error| match error {
+            // An earlier try may have arrived, if not this one.
+            ClientError::Unreachable { host, reason, .. } if may_have_arrived => {
+                ClientError::Unreachable { host, reason, may_have_arrived }
+            }
+            error => error,
+        })
+    }
+
+    /// Signs and sends a request, and reads the whole answer.
+    async fn try_once(&self, call: &Call) -> Result<Answer, ClientError> {
+        let begin = Instant::now();
+        let url = format!("{}{}", self.base_url, call.path);
+        let request = call.to_request(&url)?;
+        let answered = self.sign_and_send(request, call.limit).await;
+
+        let ms = begin.elapsed().as_millis();
+        match &answered {
+            Ok(answer) => {
+                let (status, request_id) = (answer.status.as_u16(), answer.request_id());
+                tracing::debug!(method = %call.method, url, status, request_id, ms, "answered");
+            }
+            Err(error) => tracing::debug!(method = %call.method, url, ms, %error, "no answer"),
+        }
+        answered?.accepted()
+    }
+
+    async fn sign_and_send(&self, mut request: http::Request<Vec<u8>>, limit: Duration) -> Result<Answer, ClientError> {
         self.signer.sign(&mut request).await?;
-        let unreachable = |error| unreachable(error, REQUEST_TIMEOUT);
-        let response = self.http.execute(request.try_into().map_err(unreachable)?).await.map_err(unreachable)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.map_err(unreachable)?;
-        if !status.is_success() {
-            return Err(refused(status, retry_after(&headers), &body));
-        }
-        let mut answer = Response::new(body.into());
-        *answer.headers_mut() = headers;
-        Ok(answer)
+        let host = answer::host_of(&self.base_url);
+        let unreachable = |error| answer::unreachable(&host, error, limit);
+
+        let mut request = reqwest::Request::try_from(request).map_err(unreachable)?;
+        *request.timeout_mut() = Some(limit);
+        let response = self.http.execute(request).await.map_err(unreachable)?;
+        Answer::read(&host, response).await.map_err(unreachable)?
     }
 
     /// Follows a link, which must not be signed again.
-    async fn follow(&self, link: &ResultLink) -> Result<Vec<u8>, ClientError> {
-        let unreachable = |error| unreachable(error, DOWNLOAD_TIMEOUT);
-        let response = self.http.get(&link.url).timeout(DOWNLOAD_TIMEOUT).send().await.map_err(unreachable)?;
-        let status = response.status();
-        let body = response.bytes().await.map_err(unreachable)?;
-        if status.is_success() && body.len() as u64 == link.size {
-            Ok(body.into())
-        } else {
-            Err(unexpected(status, &body))
+    async fn follow(&self, link: &ResultLink, sink: &mut impl Write) -> Result<Checked, ClientError> {
+        let host = answer::host_of(&link.url);
+        let unreachable = |error| answer::unreachable(&host, error, STALL_LIMIT);
+
+        let mut response = self.http.get(&link.url).send().await.map_err(unreachable)?;
+        if !response.status().is_success() {
+            let answer = Answer::read(&host, response).await.map_err(unreachable)??;
+            return Err(answer.refused());
         }
+        let mut download = Download::of_link(link)?;
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            download.write(&chunk, sink)?;
+        }
+        download.finish()
     }
 }
 
-fn unreachable(error: reqwest::Error, limit: Duration) -> ClientError {
-    ClientError::Unreachable(if error.is_timeout() {
-        format!("no whole answer within {} s; check the URL and the network", limit.as_secs())
-    } else {
-        chain(&error.without_url())
-    })
-}
+impl Call {
+    fn new(method: Method, path: String) -> Self {
+        Self { method, path, key: None, body: Vec::new(), limit: CALL_LIMIT }
+    }
 
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
-}
-
-/// How long the API has asked to wait.
-fn asked_pause(error: &ClientError) -> Duration {
-    match error {
-        ClientError::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
-        _ => Duration::ZERO,
+    fn to_request(&self, url: &str) -> Result<http::Request<Vec<u8>>, ClientError> {
+        let mut headers = HeaderMap::new();
+        if let Some(key) = &self.key {
+            headers.insert(routes::IDEMPOTENCY_KEY, key.clone());
+        }
+        if !self.body.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        let mut request = http::Request::builder().method(&self.method).uri(url);
+        if let Some(of_request) = request.headers_mut() {
+            *of_request = headers;
+        }
+        request.body(self.body.clone()).map_err(|_| ClientError::BadUrl(url.to_owned()))
     }
 }
 
@@ -245,49 +351,9 @@ fn check_url(url: &str) -> Result<&str, ClientError> {
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(body).map_err(|_| unexpected(StatusCode::OK, body))
-}
-
-fn refused(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> ClientError {
-    let problem: Result<ProblemBody, _> = serde_json::from_slice(body);
-    let refused = |problem| ClientError::Refused { problem: Box::new(problem), retry_after };
-    problem.map_or_else(|_| unexpected(status, body), refused)
-}
-
-fn unexpected(status: StatusCode, body: &[u8]) -> ClientError {
-    let text = String::from_utf8_lossy(body).chars().take(UNEXPECTED_MAX_CHARS).collect();
-    ClientError::Unexpected { status, text }
-}
-
-/// Whether the same call may go well a moment later.
-fn may_pass(error: &ClientError) -> bool {
-    let is_passing = |status: u16| status == StatusCode::TOO_MANY_REQUESTS.as_u16() || status >= 500;
-    match error {
-        ClientError::Unreachable(_) => true,
-        ClientError::Refused { problem, .. } => is_passing(problem.status),
-        ClientError::Unexpected { status, .. } => is_passing(status.as_u16()),
-        ClientError::BadUrl(_) | ClientError::Unsigned(_) => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use super::*;
-
-    #[tokio::test]
-    async fn an_answer_that_does_not_come_is_told_as_such() {
-        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", silent.local_addr().unwrap());
-        let impatient = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(1)).build().unwrap();
-        let error = unreachable(impatient.get(url).send().await.unwrap_err(), REQUEST_TIMEOUT);
-        assert_eq!(
-            error.to_string(),
-            "the API could not be reached: no whole answer within 40 s; check the URL and the network"
-        );
-    }
 
     #[test]
     fn a_url_without_scheme_or_host_or_with_more_than_a_path_is_refused() {

@@ -1,9 +1,13 @@
 //! The API's client: signs, sends, and reads the answers. The `bcrlapi` command is made of it.
 
+mod answer;
 mod client;
+mod download;
 mod error;
+mod profile;
 mod sign;
 
-pub use client::{Client, ListQuery, Submitted, WAIT_FAILURE_LIMIT};
+pub use client::{Client, FIRST_ANSWER_PATIENCE, ListQuery, Submitted, WAIT_PATIENCE};
+pub use download::Checked;
 pub use error::ClientError;
-pub use sign::Signer;
+pub use sign::{Choices, Signer};

@@ -2,14 +2,36 @@
 
 mod args;
 mod commands;
+mod describe;
+mod failure;
+mod fetch;
+mod input;
+mod interrupt;
+mod output;
 mod printable;
 mod progress;
 mod table;
 mod wait;
 
+use std::env;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    commands::run(args::Args::read()).await
+    let args = args::Args::read();
+    if args.debug {
+        // Only our own words: those of the libraries below may have secrets in them.
+        let ours = EnvFilter::new("bcrlapi=debug");
+        let log = tracing_subscriber::fmt().with_env_filter(ours).with_writer(io::stderr).with_target(false);
+        log.with_ansi(is_coloured()).init();
+    }
+    commands::run(args).await
+}
+
+/// Whether anybody sees colours, and wants them. Source: no-color.org.
+fn is_coloured() -> bool {
+    io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

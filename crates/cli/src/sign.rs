@@ -1,18 +1,36 @@
 use std::time::SystemTime;
 
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
 
+use bcrlapi_settings::aws::CaBundle;
+
 use crate::ClientError;
-use crate::error::chain;
+use crate::error::{chain, root_cause};
+use crate::profile::{ChosenProfile, set};
 
 /// Signs requests for API Gateway with SigV4 (service `execute-api`).
 #[derive(Clone, Debug)]
 pub struct Signer {
     credentials: SharedCredentialsProvider,
     region: String,
+    /// The command that makes expired credentials good again.
+    renewal: Option<String>,
+    ca_bundle: Option<CaBundle>,
+}
+
+/// What a person may choose for one call. What is not chosen is found as the AWS CLI finds it.
+#[derive(Clone, Debug, Default)]
+pub struct Choices {
+    /// The profile whose credentials sign; also before keys of the environment.
+    pub profile: Option<String>,
+    /// The region that is signed for.
+    pub region: Option<String>,
 }
 
 impl Signer {
@@ -21,35 +39,85 @@ impl Signer {
 
     /// Signs with these credentials.
     pub fn new(credentials: impl ProvideCredentials + 'static, region: impl Into<String>) -> Self {
-        Self { credentials: SharedCredentialsProvider::new(credentials), region: region.into() }
+        Self {
+            credentials: SharedCredentialsProvider::new(credentials),
+            region: region.into(),
+            renewal: None,
+            ca_bundle: None,
+        }
     }
 
-    /// Signs with the credentials that every AWS SDK would find. The region is that of the URL where it has one.
+    /// Signs with the credentials that the AWS CLI would use, for the region of `AWS_REGION`, else that of the URL,
+    /// else that of the profile.
+    ///
+    /// # Errors
+    ///
+    /// No credentials, or no region, or a profile or a file of certificates that is not there.
     pub async fn from_env(base_url: &str) -> Result<Self, ClientError> {
-        let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let missing = |what: &str| ClientError::Unsigned(what.to_owned());
-        let configured = || config.region().map(Region::to_string).filter(|region| !region.is_empty());
-        let region = Self::region_of(base_url).or_else(configured);
-        let credentials = config.credentials_provider();
-        Ok(Self {
-            credentials: credentials.ok_or_else(|| missing("no credentials found; set them as for the AWS CLI"))?,
-            region: region.ok_or_else(|| missing("the URL names no region; set AWS_REGION to the API's"))?,
-        })
+        Self::from_choices(base_url, &Choices::default()).await
     }
 
-    /// The region in `https://{id}.execute-api.{region}.amazonaws.com/{stage}`; a custom domain names none.
+    /// As [`Signer::from_env`], where some of it is chosen.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn from_choices(base_url: &str, choices: &Choices) -> Result<Self, ClientError> {
+        let profile = ChosenProfile::read(choices.profile.as_deref()).await?;
+        let ca_bundle =
+            CaBundle::read(profile.get("ca_bundle")).map_err(|error| ClientError::unsigned(error.to_string()))?;
+        let region = region(base_url, choices, &profile).ok_or_else(|| ClientError::Unsigned {
+            reason: "the URL names no region, and none is set".to_owned(),
+            next: Some("set AWS_REGION to the API's region, or pass --region".to_owned()),
+        })?;
+
+        let credentials = match &choices.profile {
+            Some(name) => of_profile(name, &region, ca_bundle.as_ref()),
+            None => of_chain(&region, ca_bundle.as_ref()).await?,
+        };
+        Ok(Self { credentials, region, renewal: profile.renewal(), ca_bundle })
+    }
+
+    /// The region in the URL of an API, or of its endpoint in a VPC; a custom domain names none.
+    ///
+    /// ```
+    /// use bcrlapi::Signer;
+    ///
+    /// let region = Signer::region_of("https://a1b2.execute-api.ap-northeast-1.amazonaws.com/prod");
+    /// assert_eq!(region.as_deref(), Some("ap-northeast-1"));
+    /// ```
     pub fn region_of(base_url: &str) -> Option<String> {
-        let host = base_url.split_once("://")?.1.split('/').next()?;
+        let host = base_url.split_once("://")?.1.split(['/', ':']).next()?.to_ascii_lowercase();
         let (_, rest) = host.split_once(".execute-api.")?;
-        Some(rest.split_once(".amazonaws.com")?.0.to_owned())
+        let (region, domain) = rest.split_once('.')?;
+        let domain = domain.strip_prefix("vpce.").unwrap_or(domain);
+        domain.starts_with("amazonaws.com").then(|| region.to_owned())
+    }
+
+    /// The region that is signed for.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The command that makes expired credentials good again, where they come from a login.
+    pub fn renewal(&self) -> Option<&str> {
+        self.renewal.as_deref()
+    }
+
+    /// Certificates to be trusted beside the system's.
+    pub(crate) fn ca_bundle(&self) -> Option<&CaBundle> {
+        self.ca_bundle.as_ref()
     }
 
     /// Adds date and signature to the request.
+    ///
+    /// # Errors
+    ///
+    /// There are no credentials now, or they cannot stand in a header.
     pub async fn sign(&self, request: &mut http::Request<Vec<u8>>) -> Result<(), ClientError> {
-        let credentials = self.credentials.provide_credentials().await.map_err(|error| {
-            let how = "for bcrlapi-local run `. .bcrlapi/env`, otherwise set them as for the AWS CLI";
-            ClientError::Unsigned(format!("no AWS credentials; {how} ({})", chain(&error)))
-        })?;
+        let credentials = self.credentials.provide_credentials().await.map_err(|error| self.no_credentials(&error))?;
+        check(&credentials)?;
+
         let identity = credentials.into();
         let params = SigningParams::builder()
             .identity(&identity)
@@ -68,10 +136,73 @@ impl Signer {
         instructions.apply_to_request_http1x(request);
         Ok(())
     }
+
+    fn no_credentials(&self, error: &dyn std::error::Error) -> ClientError {
+        tracing::debug!(error = chain(error), "no credentials");
+        match &self.renewal {
+            Some(renewal) => ClientError::Unsigned {
+                reason: format!("no AWS credentials; the login has perhaps expired ({})", root_cause(error)),
+                next: Some(renewal.clone()),
+            },
+            None => ClientError::Unsigned {
+                reason: format!("no AWS credentials ({})", root_cause(error)),
+                next: Some(
+                    "for bcrlapi-local run `. .bcrlapi/env`; else choose a profile with --profile, or run `aws configure` or \
+                     `aws sso login`"
+                        .to_owned(),
+                ),
+            },
+        }
+    }
+}
+
+fn region(base_url: &str, choices: &Choices, profile: &ChosenProfile) -> Option<String> {
+    choices
+        .region
+        .clone()
+        .or_else(|| set("AWS_REGION"))
+        .or_else(|| set("AWS_DEFAULT_REGION"))
+        .or_else(|| Signer::region_of(base_url))
+        .or_else(|| profile.get("region").map(str::to_owned))
+}
+
+/// The credentials of this profile, whatever keys the environment has.
+fn of_profile(name: &str, region: &str, ca_bundle: Option<&CaBundle>) -> SharedCredentialsProvider {
+    let mut config = ProviderConfig::without_region().with_region(Some(Region::new(region.to_owned())));
+    if let Some(ca_bundle) = ca_bundle {
+        config = config.with_http_client(ca_bundle.sdk_client());
+    }
+    let provider = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(name).build();
+    SharedCredentialsProvider::new(provider)
+}
+
+/// The credentials that every AWS SDK would find.
+async fn of_chain(region: &str, ca_bundle: Option<&CaBundle>) -> Result<SharedCredentialsProvider, ClientError> {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.to_owned()));
+    if let Some(ca_bundle) = ca_bundle {
+        loader = loader.http_client(ca_bundle.sdk_client());
+    }
+    let config = loader.load().await;
+    config.credentials_provider().ok_or_else(|| ClientError::unsigned("no source of AWS credentials is known"))
+}
+
+/// What cannot stand in a header is named here; the signing itself would panic on it.
+fn check(credentials: &Credentials) -> Result<(), ClientError> {
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    for (name, value) in
+        [("access key id", Some(credentials.access_key_id())), ("session token", credentials.session_token())]
+    {
+        if value.is_some_and(|value| !is_plain(value)) {
+            return Err(ClientError::unsigned(format!(
+                "the {name} of the AWS credentials has characters that none has"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn unsigned(error: impl std::error::Error) -> ClientError {
-    ClientError::Unsigned(chain(&error))
+    ClientError::unsigned(chain(&error))
 }
 
 #[cfg(test)]
@@ -83,7 +214,11 @@ mod tests {
         let region = Signer::region_of;
         assert_eq!(region("https://a1b2.execute-api.ap-northeast-1.amazonaws.com/prod").unwrap(), "ap-northeast-1");
         assert_eq!(region("https://a1b2.execute-api.cn-north-1.amazonaws.com.cn/prod").unwrap(), "cn-north-1");
+        assert_eq!(region("HTTPS://A1B2.Execute-API.EU-West-1.AmazonAWS.com:443/prod").unwrap(), "eu-west-1");
+        assert_eq!(region("https://vpce-0a1-b2.execute-api.us-east-1.vpce.amazonaws.com/prod").unwrap(), "us-east-1");
+        assert_eq!(region("https://a1b2-vpce-0a1.execute-api.us-east-1.amazonaws.com/prod").unwrap(), "us-east-1");
         assert_eq!(region("http://127.0.0.1:9000"), None);
         assert_eq!(region("https://api.lab.example/v1"), None);
+        assert_eq!(region("https://a1b2.execute-api.example.org/prod"), None);
     }
 }

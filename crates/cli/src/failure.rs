@@ -1,0 +1,126 @@
+//! How a command that fails says so: reason first, then what to do; and to a shell, by its exit code.
+
+use bcrlapi::ClientError;
+use bcrlapi_domain::IdempotencyKey;
+use serde_json::json;
+
+use crate::interrupt::Interrupted;
+use crate::output::{print_json, say};
+use crate::printable::printable_lines;
+use crate::wait::TimedOut;
+
+pub(crate) const OK: u8 = 0;
+pub(crate) const JOB_FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const REFUSED: u8 = 3;
+const UNREACHABLE: u8 = 4;
+const TIMED_OUT: u8 = 5;
+
+/// A submit of which nobody knows whether it has arrived.
+#[derive(Debug, thiserror::Error)]
+#[error("{why:#}; the job may be submitted all the same")]
+pub(crate) struct Unsure {
+    key: IdempotencyKey,
+    why: anyhow::Error,
+}
+
+impl Unsure {
+    pub(crate) fn new(key: IdempotencyKey, why: anyhow::Error) -> Self {
+        Self { key, why }
+    }
+}
+
+/// Says what went wrong, and gives the exit code. As JSON, what the API has refused is printed as the API says it.
+pub(crate) fn report(error: &anyhow::Error, is_json: bool) -> u8 {
+    let next = next_step(error);
+    say(&format!("error: {}", printable_lines(&format!("{error:#}"), 2)));
+    if let Some(next) = &next {
+        say(&format!("next: {next}"));
+    }
+    if is_json {
+        // That standard output is closed is told by the exit code all the same.
+        let _ = print_json(&problem(error, next.as_deref()));
+    }
+    code_of(error)
+}
+
+/// The API's own document; of an error that is not the API's, one of the same form (RFC 9457).
+fn problem(error: &anyhow::Error, next: Option<&str>) -> serde_json::Value {
+    match error.downcast_ref() {
+        Some(ClientError::Refused { problem, .. }) => json!(problem),
+        _ => json!({"type": "about:blank", "title": "Error", "detail": format!("{error:#}"), "next": next}),
+    }
+}
+
+/// What to do about it, where the answer does not say so already.
+fn next_step(error: &anyhow::Error) -> Option<String> {
+    if let Some(unsure) = error.downcast_ref::<Unsure>() {
+        let key = unsure.key.as_str();
+        return Some(format!(
+            "repeat the submit with --idempotency-key {key}; then it is one job, whatever has arrived"
+        ));
+    }
+    if let Some(waiting) = error.downcast_ref::<TimedOut>() {
+        return Some(format!("bcrlapi wait {}", waiting.id));
+    }
+    if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+        return interrupted.job.map(|id| format!("bcrlapi wait {id}, or bcrlapi cancel {id}"));
+    }
+    error.downcast_ref().and_then(next_of)
+}
+
+fn next_of(error: &ClientError) -> Option<String> {
+    let next = match error {
+        ClientError::Refused { problem, .. } => match problem.code() {
+            "job-failed" => "fix the input by what the program says, and submit it again",
+            "job-canceled" | "job-lost" => "submit it again",
+            "result-not-ready" => "wait for the job's end: bcrlapi wait with its uuid",
+            "forbidden" if says(&problem.detail, "expired") => "get new credentials, such as by aws sso login",
+            "forbidden" => "check the keys (aws sts get-caller-identity), and that the region is the API's: --region",
+            _ => return None,
+        },
+        ClientError::Redirected { .. } => {
+            "a proxy or a login page is perhaps in between: log in there; else check the URL, https:// and its host"
+        }
+        ClientError::Unexpected { .. } => "check the URL; or log in, if the network asks for it",
+        ClientError::Unreachable { host, reason, .. } => return Some(way_to(host, reason).to_owned()),
+        ClientError::Damaged(_) => "fetch it again; if that does not help, something in between changes it",
+        ClientError::Unsigned { next, .. } => return next.clone(),
+        ClientError::BadUrl(_) | ClientError::NotWritten(_) => return None,
+    };
+    Some(next.to_owned())
+}
+
+fn way_to(host: &str, reason: &str) -> &'static str {
+    if says(reason, "certificate") {
+        "if a proxy of yours opens TLS, set AWS_CA_BUNDLE or SSL_CERT_FILE to the file with its certificate"
+    } else if host.starts_with("127.") || host.starts_with("localhost") {
+        "is `bcrlapi-local up` running? it prints the URL, and writes it to .bcrlapi/env"
+    } else if says(reason, "lookup") {
+        "check the host in the URL, and the network"
+    } else {
+        "check the URL and the network; behind a proxy, set HTTPS_PROXY"
+    }
+}
+
+fn says(text: &str, word: &str) -> bool {
+    text.to_ascii_lowercase().contains(word)
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<TimedOut>() {
+        return TIMED_OUT;
+    }
+    if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+        return interrupted.exit_code();
+    }
+    if let Some(unsure) = error.downcast_ref::<Unsure>() {
+        return code_of(&unsure.why);
+    }
+    match error.downcast_ref() {
+        Some(ClientError::Refused { problem, .. }) if problem.code().starts_with("job-") => JOB_FAILED,
+        Some(ClientError::Refused { .. } | ClientError::Unexpected { .. } | ClientError::Redirected { .. }) => REFUSED,
+        Some(ClientError::Unreachable { .. } | ClientError::Damaged(_)) => UNREACHABLE,
+        Some(ClientError::BadUrl(_) | ClientError::Unsigned { .. } | ClientError::NotWritten(_)) | None => USAGE,
+    }
+}

@@ -1,0 +1,139 @@
+//! Where things go: data to standard output or to a file, words to standard error.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Serialize;
+use tempfile::NamedTempFile;
+
+/// For a new file, before the umask.
+const MODE: u32 = 0o666;
+
+/// Says something to the person at the terminal.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", text.trim_end());
+}
+
+pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(format!("{}\n", serde_json::to_string_pretty(value)?).as_bytes())
+}
+
+/// Writes to standard output. That its reader has seen enough (`| head`) is no error.
+pub(crate) fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    unless_closed(io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()))
+}
+
+/// That the reader of standard output has seen enough is no error.
+pub(crate) fn unless_closed(written: io::Result<()>) -> anyhow::Result<()> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A file that is written aside and gets its name when it is whole, so that a full disk costs no older one.
+pub(crate) enum NewFile {
+    Aside {
+        file: NamedTempFile,
+        path: PathBuf,
+    },
+    /// A device, a pipe: nothing to be replaced.
+    Direct(File),
+}
+
+impl NewFile {
+    /// Begins a file that is to have this name.
+    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
+        let cannot = || format!("cannot write {}", path.display());
+        // A link goes on leading to what it leads to.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let before = fs::metadata(&path).ok();
+        if before.as_ref().is_some_and(|before| !before.is_file()) {
+            return Ok(Self::Direct(OpenOptions::new().write(true).open(&path).with_context(cannot)?));
+        }
+
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new()
+            .prefix(".bcrlapi-")
+            .permissions(Permissions::from_mode(MODE))
+            .tempfile_in(folder)
+            .with_context(cannot)?;
+        if let Some(before) = before {
+            file.as_file().set_permissions(before.permissions()).with_context(cannot)?;
+        }
+        Ok(Self::Aside { file, path })
+    }
+
+    /// Gives the whole file its name.
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
+        let Self::Aside { file, path } = self else { return Ok(()) };
+        let cannot = || format!("cannot write {}", path.display());
+        file.as_file().sync_all().with_context(cannot)?;
+        file.persist(&path).map_err(|error| error.error).with_context(cannot)?;
+        Ok(())
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Aside { file, .. } => file.write(bytes),
+            Self::Direct(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Aside { file, .. } => file.flush(),
+            Self::Direct(file) => file.flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn write(path: &Path, text: &str) {
+        let mut file = NewFile::create(path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file.finish().unwrap();
+    }
+
+    #[test]
+    fn an_older_file_stands_until_the_new_one_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.json");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+
+        let mut begun = NewFile::create(&path).unwrap();
+        begun.write_all(b"half").unwrap();
+        drop(begun);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left of what was begun");
+
+        write(&path, "new");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn a_link_goes_on_leading_there_and_a_device_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("out.json"), folder.path().join("latest"));
+        fs::write(&path, "old").unwrap();
+        symlink(&path, &link).unwrap();
+        write(&link, "new");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        write(Path::new("/dev/null"), "nothing");
+    }
+}

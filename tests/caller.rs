@@ -1,0 +1,443 @@
+//! What a caller's first day has in store: proxies, portals, VPNs, full disks, settings from other systems.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use bcrlapi_local::until;
+use bcrlapi_tests::{Fate, Faults, Process, System, binary};
+use rustix::process::{Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Somebody on loopback who answers everything with the same bytes, and notes what was sent.
+struct Canned {
+    url: String,
+    received: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Canned {
+    async fn start(answer: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let of_server = Arc::clone(&received);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, answer.clone(), Arc::clone(&of_server)));
+            }
+        });
+        Self { url, received }
+    }
+
+    fn received(&self) -> String {
+        String::from_utf8_lossy(&self.received.lock().unwrap()).into_owned()
+    }
+}
+
+async fn serve(mut stream: TcpStream, answer: String, received: Arc<Mutex<Vec<u8>>>) {
+    let mut chunk = vec![0; 64 << 10];
+    while let Ok(length @ 1..) = stream.read(&mut chunk).await {
+        received.lock().unwrap().extend_from_slice(&chunk[..length]);
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn http(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// The command, in the environment of a caller of this system.
+fn command(system: &System, arguments: &[&str], env: &[(&str, &str)]) -> Command {
+    let mut command = system.command("bcrlapi");
+    command.args(arguments).envs(env.iter().copied()).stdin(Stdio::null());
+    command
+}
+
+/// Another program, in the same environment.
+fn other_command(system: &System, program: &str) -> Command {
+    let mut other = Command::new(program);
+    for (name, value) in system.command("bcrlapi").get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    other
+}
+
+async fn run(system: &System, arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    let mut command = command(system, arguments, env);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[track_caller]
+fn assert_said(output: &Output, code: i32, hints: &[&str]) {
+    let said = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for hint in hints {
+        assert!(said.contains(hint), "{hint:?} is not in:\n{said}");
+    }
+}
+
+/// A job that is done, with this result.
+async fn done(system: &System, response: &str) -> String {
+    let job = system.submit("mock", &json!({})).await;
+    system.finish(job.uuid, response).await;
+    job.uuid.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_redirect_is_followed_and_nobody_else_gets_token_or_body() {
+    let system = System::start().await;
+    fs::write(system.path("in.json"), r#"{"secret": "input"}"#).unwrap();
+    let elsewhere = Canned::start(http("200 OK", "", "{}")).await;
+    for status in
+        ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
+    {
+        let location = format!("location: {}/login?token=SECRET\r\n", elsewhere.url);
+        let portal = Canned::start(http(status, &location, "")).await;
+        let env = [("BCRLAPI_URL", portal.url.as_str()), ("AWS_SESSION_TOKEN", "TOKEN")];
+
+        let output = run(&system, &["submit", "mock", "in.json"], &env).await;
+        let to = format!("to {}/login; nothing was sent there", elsewhere.url);
+        assert_said(&output, 3, &["answers with a redirect", &to, "next: "]);
+        assert!(!stderr(&output).contains("SECRET"));
+        assert!(portal.received().contains("TOKEN"), "the API itself is asked");
+    }
+    assert_eq!(elsewhere.received(), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_or_a_proxy_in_the_place_of_the_api_is_named() {
+    let system = System::start().await;
+    let portal =
+        Canned::start(http("200 OK", "content-type: text/html\r\n", "<html><title>Log in</title></html>")).await;
+    let output = run(&system, &["lab"], &[("BCRLAPI_URL", &portal.url)]).await;
+    assert_said(&output, 3, &["a web page with the title \"Log in\"", "next: "]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_goes_on_after_a_request_that_nobody_answers_and_after_a_portal() {
+    let system = System::start().await;
+    let job = system.submit("mock", &json!({})).await;
+    let api = Faults::start(system.stack().api_url()).await;
+    let uuid = job.uuid.to_string();
+    let mut wait = command(&system, &["wait", &uuid], &[("BCRLAPI_URL", api.url())]);
+    let wait = Process::start(&mut wait, &system.path(""));
+    until("the first look", async || (api.requests() >= 2).then_some(())).await.unwrap();
+
+    api.first(1, Fate::Hang);
+    let told = async || wait.log().contains("no whole answer within 10 s; trying again").then_some(());
+    until("the wait to say so", told).await.unwrap();
+    let again = async || wait.log().contains("the API answers again").then_some(());
+    until("the wait to go on", again).await.unwrap();
+    api.first(3, Fate::Answer(403, "<html>a login</html>"));
+    let told = async || wait.log().contains("a web page").then_some(());
+    until("the portal to be named", told).await.unwrap();
+
+    system.finish(job.uuid, "{}").await;
+    assert_eq!(wait.wait().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_is_stopped_says_what_goes_on_and_what_to_do() {
+    let system = System::start().await;
+    let uuid = system.submit("mock", &json!({})).await.uuid.to_string();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let wait = Process::start(&mut command(&system, &["wait", &uuid], &[]), &system.path(""));
+        let offline = async || wait.log().contains("the lab is offline").then_some(());
+        until("the wait to have begun", offline).await.unwrap();
+        kill_process(wait.pid(), signal).unwrap();
+        let log = async || wait.log().contains("next: ").then(|| wait.log());
+        let log = until("its last words", log).await.unwrap();
+        assert!(log.contains(&format!("error: stopped; job {uuid} goes on")), "{log}");
+        assert!(log.contains(&format!("next: bcrlapi wait {uuid}, or bcrlapi cancel {uuid}")), "{log}");
+        assert_eq!(wait.wait().code(), Some(code));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_submit_that_may_have_arrived_is_said_to() {
+    let system = System::start().await;
+    fs::write(system.path("in.json"), "{}").unwrap();
+    let submit = ["submit", "mock", "in.json", "--idempotency-key", "mine"];
+    let nowhere = run(&system, &submit, &[("BCRLAPI_URL", "http://127.0.0.1:9")]).await;
+    assert_said(&nowhere, 4, &["cannot reach 127.0.0.1:9: Connection refused", "next: is `bcrlapi-local up` running?"]);
+    assert!(!stderr(&nowhere).contains("may be submitted"));
+
+    let api = Faults::start(system.stack().api_url()).await;
+    api.always(Fate::LoseAnswer);
+    let lost = run(&system, &submit, &[("BCRLAPI_URL", api.url())]).await;
+    assert_said(&lost, 4, &["may be submitted all the same", "next: repeat the submit with --idempotency-key mine"]);
+    let again = run(&system, &submit, &[]).await;
+    assert_said(&again, 0, &["already submitted"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_the_problem_document_as_json_and_has_the_requests_id() {
+    let system = System::start().await;
+    let unknown = uuid::Uuid::now_v7().to_string();
+    let output = run(&system, &["status", &unknown, "--json"], &[]).await;
+    let problem: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(problem["status"], 404);
+    let instance = problem["instance"].as_str().unwrap();
+    assert_said(&output, 3, &["error: you have no job", &format!("request {instance})")]);
+
+    let away = run(&system, &["status", &unknown, "--json"], &[("BCRLAPI_URL", "http://127.0.0.1:9")]).await;
+    let problem: Value = serde_json::from_str(&stdout(&away)).unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains("cannot reach 127.0.0.1:9"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn debug_says_each_call_and_nothing_secret() {
+    let system = System::start().await;
+    let output = run(&system, &["list", "--verbose"], &[]).await;
+    let said = stderr(&output);
+    assert!(said.contains("/v1/jobs?limit=20") && said.contains("status=200 request_id="), "{said}");
+    assert!(!said.contains(&system.alice().secret_access_key) && !said.contains("Signature="), "{said}");
+    assert!(!said.contains('\u{1b}'), "no colours where nobody sees them: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_that_windows_has_touched_is_named() {
+    let system = System::start().await;
+    for name in ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "BCRLAPI_URL"] {
+        let output = run(&system, &["lab"], &[(name, "value\r")]).await;
+        assert_said(&output, 2, &[&format!("error: {name} has a carriage return in it")]);
+        let output = run(&system, &["lab"], &[(name, "\u{feff}value")]).await;
+        assert_said(&output, 2, &[&format!("error: {name} has a byte order mark in it")]);
+    }
+    let output = run(&system, &["lab", "--region", "eu-west-1\r"], &[]).await;
+    assert_said(&output, 2, &["error: --region has a carriage return in it"]);
+
+    for program in ["bcrlapi-agent", "bcrlapi-worker", "bcrlapi-local"] {
+        let output = Command::new(binary(program)).env("BCRLAPI_SHARED", "/shared\r").output().unwrap();
+        assert!(stderr(&output).contains("error: BCRLAPI_SHARED has a carriage return in it"), "{program}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn profiles_are_those_of_the_aws_cli() {
+    let system = System::start().await;
+    let alice = system.alice();
+    let (key, secret) = (&alice.access_key_id, &alice.secret_access_key);
+    let credentials = format!("[alice]\r\naws_access_key_id = {key}\r\naws_secret_access_key = {secret}\r\n");
+    fs::write(system.path("credentials"), credentials).unwrap();
+    let config = "[profile sso]\nsso_start_url = https://sso.example\nsso_region = eu-west-1\nsso_account_id = 123456789012\n\
+                  sso_role_name = lab\n";
+    fs::write(system.path("config"), config).unwrap();
+    let (credentials, config) = (system.path("credentials"), system.path("config"));
+    let files = [
+        ("AWS_SHARED_CREDENTIALS_FILE", credentials.to_str().unwrap()),
+        ("AWS_CONFIG_FILE", config.to_str().unwrap()),
+        ("AWS_ACCESS_KEY_ID", "ASOMEBODYELSES"),
+    ];
+    let with = |env: &[(&'static str, &'static str)]| [&files, env].concat();
+
+    assert_said(&run(&system, &["lab"], &files).await, 3, &["forbidden"]);
+    assert_said(&run(&system, &["lab", "--profile", "alice"], &files).await, 0, &[]);
+    let missing = run(&system, &["lab", "--profile", "nosuch"], &files).await;
+    assert_said(&missing, 2, &["--profile names the profile \"nosuch\"", "there are: alice, sso"]);
+    let missing = run(&system, &["lab"], &with(&[("AWS_PROFILE", "nosuch"), ("AWS_ACCESS_KEY_ID", "")])).await;
+    assert_said(&missing, 2, &["AWS_PROFILE names the profile \"nosuch\""]);
+    let expired = run(&system, &["lab", "--profile", "sso"], &with(&[("HOME", "/nowhere")])).await;
+    assert_said(&expired, 2, &["next: aws sso login --profile sso"]);
+}
+
+/// A TLS server for `localhost` in front of this URL; gives its URL, and its certificate as PEM.
+async fn with_tls(upstream_url: &str) -> (String, String) {
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = tokio_rustls::rustls::pki_types::PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
+    let config = tokio_rustls::rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let upstream = upstream_url.trim_start_matches("http://").to_owned();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
+            tokio::spawn(async move {
+                let Ok(mut client) = acceptor.accept(stream).await else { return };
+                let mut upstream = TcpStream::connect(&upstream).await.unwrap();
+                let _ = copy_bidirectional(&mut client, &mut upstream).await;
+            });
+        }
+    });
+    (url, certified.cert.pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_of_a_proxy_is_trusted_where_the_aws_cli_is_told_to() {
+    let system = System::start().await;
+    let (url, pem) = with_tls(system.stack().api_url()).await;
+    fs::write(system.path("ca.pem"), pem).unwrap();
+    let ca = system.path("ca.pem").display().to_string();
+
+    let unknown = run(&system, &["lab"], &[("BCRLAPI_URL", &url)]).await;
+    assert_said(&unknown, 4, &["certificate", "next: if a proxy of yours opens TLS, set AWS_CA_BUNDLE"]);
+    assert_said(&run(&system, &["lab"], &[("BCRLAPI_URL", &url), ("AWS_CA_BUNDLE", &ca)]).await, 0, &[]);
+
+    fs::write(system.path("config"), format!("[default]\nca_bundle = {ca}\n")).unwrap();
+    let config = system.path("config").display().to_string();
+    assert_said(
+        &run(&system, &["lab"], &[("BCRLAPI_URL", &url), ("AWS_CONFIG_FILE", &config), ("AWS_CA_BUNDLE", "")]).await,
+        0,
+        &[],
+    );
+    let missing = run(&system, &["lab"], &[("BCRLAPI_URL", &url), ("AWS_CA_BUNDLE", "/no/such.pem")]).await;
+    assert_said(&missing, 2, &["cannot use the certificates of /no/such.pem: No such file", "set AWS_CA_BUNDLE"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_trusts_the_certificate_of_a_proxy_too() {
+    let system = System::start().await;
+    let (url, pem) = with_tls(&system.environment(bcrlapi_tests::DYNAMODB_URL)).await;
+    fs::write(system.path("ca.pem"), pem).unwrap();
+    let ca = system.path("ca.pem").display().to_string();
+    let check = async |env: &[(&str, &str)]| {
+        let mut check = system.command("bcrlapi-agent");
+        check.arg("check").env(bcrlapi_tests::DYNAMODB_URL, &url).envs(env.iter().copied());
+        let output = tokio::task::spawn_blocking(move || check.output().unwrap()).await.unwrap();
+        let said = stdout(&output);
+        said.lines().find(|line| line.contains(" table ")).unwrap().to_owned()
+    };
+    let trusted = check(&[("AWS_CA_BUNDLE", &ca)]).await;
+    assert!(trusted.starts_with("ok"), "{trusted}");
+    let unknown = check(&[]).await;
+    assert!(unknown.starts_with("FAIL") && unknown.contains("AWS_CA_BUNDLE"), "{unknown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_cannot_be_written_whole_costs_no_older_file() {
+    let system = System::start().await;
+    let uuid = done(&system, &format!("[{}1]", "1, ".repeat(700_000))).await;
+    let out = system.path("out.json");
+    fs::write(&out, "yesterday's").unwrap();
+
+    // A disk that is full, as far as the process can tell: no file may have more than a megabyte.
+    let mut limited = other_command(&system, "sh");
+    let script =
+        format!("ulimit -f 1000; trap '' XFSZ; exec {} result {uuid} -o out.json", binary("bcrlapi").display());
+    limited.args(["-c", &script]).current_dir(system.path(""));
+    let full = tokio::task::spawn_blocking(move || limited.output().unwrap()).await.unwrap();
+    assert_said(&full, 2, &["cannot be written", "File too large"]);
+    assert_eq!(fs::read_to_string(&out).unwrap(), "yesterday's");
+    assert_eq!(beside(&out), ["out.json"], "nothing is left of the half one");
+
+    assert_said(&run(&system, &["result", &uuid, "-o", "out.json"], &[]).await, 0, &["2100003 bytes written"]);
+    assert_eq!(fs::metadata(&out).unwrap().len(), 2_100_003);
+}
+
+/// The names beside a file that begin as it does, or that are hidden.
+fn beside(file: &Path) -> Vec<String> {
+    let names = fs::read_dir(file.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    names.filter(|name| name.starts_with("out") || name.starts_with(".bcrlapi-")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_not_what_was_sent_is_not_shown() {
+    let system = System::start().await;
+    let uuid = done(&system, "{}").await;
+    for digest in ["sha-256=:LCa0a2j/xo/5m0U8HTBBNBNCLXBkg7+g+YpeiGJm564=:", "sha-256=LCa0", "nonsense"] {
+        let api = Canned::start(http("200 OK", &format!("content-digest: {digest}\r\n"), "\"evil\"")).await;
+        let output = run(&system, &["result", &uuid], &[("BCRLAPI_URL", &api.url)]).await;
+        assert_said(&output, 4, &["the result was damaged on its way", "next: fetch it again"]);
+        assert_eq!(output.stdout, b"", "{digest}");
+    }
+    let api = Canned::start(http("200 OK", "", "\"unknown\"")).await;
+    let unchecked = run(&system, &["result", &uuid], &[("BCRLAPI_URL", &api.url)]).await;
+    assert_said(&unchecked, 0, &["nobody has checked"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_takes_its_input_as_people_are_used_to() {
+    let system = System::start().await;
+    let (_agent, _worker) = (system.start_agent(), system.start_worker());
+    fs::write(system.path("in.json"), "{}").unwrap();
+    for input in [["in.json"].as_slice(), &["@in.json"], &["--input", "in.json"]] {
+        let output = run(&system, &[&["submit", "mock"], input].concat(), &[]).await;
+        assert_said(&output, 0, &["submitted"]);
+        assert_eq!(stdout(&output).trim().len(), 36, "nothing but the uuid");
+    }
+
+    let waited = run(&system, &["submit", "mock", "in.json", "-o", "out.json", "--timeout", "1m"], &[]).await;
+    assert_said(&waited, 0, &["bytes written to out.json"]);
+    assert_eq!(stdout(&waited), "");
+    assert!(serde_json::from_slice::<Value>(&fs::read(system.path("out.json")).unwrap()).is_ok());
+
+    let empty = run(&system, &["submit", "mock"], &[]).await;
+    assert_said(&empty, 2, &["standard input is empty"]);
+    let inline = run(&system, &["submit", "mock", "{\"a\": 1}"], &[]).await;
+    assert_said(&inline, 2, &["through standard input"]);
+    let both = run(&system, &["submit", "mock", "in.json", "--input", "in.json"], &[]).await;
+    assert_said(&both, 2, &["cannot be used with"]);
+    let no_wait = run(&system, &["submit", "mock", "in.json", "--timeout", "1s"], &[]).await;
+    assert_said(&no_wait, 2, &["--wait"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_have_nothing_but_jobs_on_standard_output() {
+    let system = System::start().await;
+    let none = run(&system, &["list"], &[]).await;
+    assert_said(&none, 0, &["no jobs found"]);
+    assert_eq!(stdout(&none), "");
+    for _ in 0..2 {
+        system.submit("mock", &json!({})).await;
+    }
+    let one = run(&system, &["list", "--limit", "1"], &[]).await;
+    assert_said(&one, 0, &["(more jobs; use --limit N)"]);
+    assert_eq!(stdout(&one).lines().count(), 1);
+    assert!(stdout(&one).lines().all(|line| line.len() < 80), "a terminal is 80 wide");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_for_excel_has_its_mark() {
+    let system = System::start().await;
+    let uuid = done(&system, r#"[{"電圧": 3.7, "note": "x;=1+1"}]"#).await;
+    let output = run(&system, &["result", &uuid, "--excel"], &[]).await;
+    assert_eq!(stdout(&output), "\u{feff}電圧,note\r\n3.7,\"x;'=1+1\"\r\n");
+}
+
+/// The most memory that the command has had resident, in KiB.
+async fn peak_memory_kib(system: &System, arguments: &[&str]) -> u64 {
+    const MEASURE: &str = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); \
+                           print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
+    let mut measured = other_command(system, "python3");
+    measured.args(["-c", MEASURE]).arg(binary("bcrlapi")).args(arguments).current_dir(system.path(""));
+    let output = tokio::task::spawn_blocking(move || measured.output().unwrap()).await.unwrap();
+    stdout(&output).trim().parse().unwrap_or_else(|_| panic!("{}", stderr(&output)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_result_takes_little_more_memory_than_a_small_one() {
+    const ROWS: usize = 400_000;
+    const MORE_KIB: u64 = 20 << 10;
+    let system = System::start().await;
+    let row = r#"{"time_s": 1.25, "note": "a row like all the others", "soc_percent": 80.0}"#;
+    let small = done(&system, &format!("[{row}]")).await;
+    let large = done(&system, &format!("[{}]", vec![row; ROWS].join(","))).await;
+
+    for form in [["-o", "out.json"].as_slice(), &["--csv", "-o", "out.csv"]] {
+        let of_small = peak_memory_kib(&system, &[&["result", &small], form].concat()).await;
+        let of_large = peak_memory_kib(&system, &[&["result", &large], form].concat()).await;
+        assert!(of_large < of_small + MORE_KIB, "{form:?}: {of_small} KiB, then {of_large} KiB");
+    }
+    assert_eq!(fs::read_to_string(system.path("out.csv")).unwrap().lines().count(), 1 + ROWS);
+}
