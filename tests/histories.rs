@@ -15,7 +15,7 @@ use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::SharedDir;
 use bcrlapi_domain::{Job, JobId, Outcome, Owner, Payload, State};
 use bcrlapi_exchange::{RESPONSE_GRACE, Settings, layout};
-use bcrlapi_tests::{System, assert_audit_is_clean, seed, setting, sha256};
+use bcrlapi_tests::{System, announce, assert_audit_is_clean, seed, setting, sha256};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
@@ -51,6 +51,7 @@ fn advance(time: TimeDelta) {
 #[test]
 fn histories_go_as_the_reference_model_says() {
     let (histories, seed) = (setting("BCRLAPI_HISTORIES", 6), seed());
+    announce(&format!("{histories} random histories of a lab beside a reference model, about 10 s each"));
     let play_some = move |first: u64| {
         for number in (first..histories).step_by(PARALLEL_HISTORIES.try_into().unwrap()) {
             AHEAD.set(TimeDelta::zero());

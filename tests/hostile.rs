@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use bcrlapi_domain::{JobId, Payload, Status};
 use bcrlapi_exchange::layout;
 use bcrlapi_local::{until, until_within};
-use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, Process, System};
+use bcrlapi_tests::{DYNAMODB_URL, Fate, Faults, Process, System, announce};
 use chrono::{TimeDelta, Utc};
 use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::json;
@@ -131,6 +131,7 @@ async fn jobs_that_nobody_knows_do_not_hold_up_new_ones() {
     /// new job needs for 500 each: 35 calls; the rest are polls.
     const ALL_ASKED: u64 = UNKNOWN as u64 / 100;
     const ASKED_MAX: u64 = ALL_ASKED / 2;
+    announce("a new job beside 50,000 jobs that nobody knows, about a minute");
     let system = System::start().await;
     fs::create_dir_all(system.shared(layout::REQUEST_DIR)).unwrap();
     fs::write(system.shared(layout::STATUS), "{}").unwrap();
@@ -356,6 +357,7 @@ async fn a_response_of_several_parts_arrives_whole() {
 #[ignore = "writes gigabytes: cargo test -p bcrlapi-tests gigabyte -- --ignored"]
 async fn a_response_of_a_gigabyte_takes_little_memory() {
     const LIMIT_KIB: u64 = 100 * 1024;
+    announce("a response of 1 GB through a lab, about 3 minutes");
     let peak_kib = return_large_response(1 << 30).await;
     eprintln!("the agent's peak: {} MiB", peak_kib / 1024);
     assert!(peak_kib < LIMIT_KIB, "{peak_kib} KiB");

@@ -7,7 +7,7 @@ use bcrlapi_cloud::{Beat, Heartbeat, JobFilter, JobStore, LocalEndpoints};
 use bcrlapi_common::Deployment;
 use bcrlapi_domain::{Job, JobId, Owner, OwnerScope, Status};
 use bcrlapi_local::until;
-use bcrlapi_tests::{Fate, Faults, Reply, System, payload};
+use bcrlapi_tests::{Fate, Faults, Reply, System, announce, payload};
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use futures::{StreamExt, stream};
 use http::Method;
@@ -87,6 +87,7 @@ async fn a_cursor_is_good_for_its_own_caller_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_that_goes_through_many_jobs_stops_in_between_and_says_where() {
+    announce("a search through 1,100 jobs, which are submitted first, about 20 s");
     let system = System::start().await;
     let store = system.stack().store();
     let owner = Owner::from_identity("1", "AIDA").unwrap();

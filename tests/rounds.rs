@@ -15,7 +15,8 @@ use bcrlapi_domain::{Job, JobId, Outcome, Owner, State, Status};
 use bcrlapi_exchange::promise::{ALWAYS, AT_REST_WITH_TURNS, FROM_STEP_TO_STEP, Facts, WITH_TURNS, broken};
 use bcrlapi_exchange::{Entry, Queue, layout};
 use bcrlapi_tests::{
-    Cut, DYNAMODB_URL, Process, S3_URL, System, assert_audit_is_clean, cuttable_proxy, payload, seed, setting, sha256,
+    Cut, DYNAMODB_URL, Process, S3_URL, System, announce, assert_audit_is_clean, cuttable_proxy, payload, seed,
+    setting, sha256,
 };
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use fastrand::Rng;
@@ -82,6 +83,7 @@ async fn rounds_with_the_lock() {
 
 async fn play(cast: Cast) {
     let (rounds, history, seed) = (setting("BCRLAPI_ROUNDS", 2), setting("BCRLAPI_HISTORY", 0), seed());
+    announce(&format!("{rounds} rounds of a lab whose parts are killed ({cast:?}), about 20 s each"));
     let places = Arc::new(Semaphore::new(PARALLEL_SYSTEMS));
     let mut systems = JoinSet::new();
     for first in (0..rounds).step_by(usize::try_from(ROUNDS_A_SYSTEM).unwrap()) {

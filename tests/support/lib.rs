@@ -1,6 +1,7 @@
 //! What the system's tests stand on: a whole bcrlapi of their own, real processes, and requests of any form.
 #![allow(clippy::print_stderr, reason = "the test harness shows it where a test fails")]
 
+mod announce;
 mod audit;
 mod binaries;
 mod document;
@@ -11,6 +12,7 @@ mod request;
 mod settings;
 mod system;
 
+pub use announce::announce;
 pub use audit::assert_audit_is_clean;
 pub use binaries::binary;
 pub use document::Document;
