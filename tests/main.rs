@@ -28,5 +28,6 @@ mod runbooks;
 mod scripts;
 mod signature;
 mod store;
+mod unit;
 mod wire;
 mod worker;
