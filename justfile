@@ -1,4 +1,4 @@
-# The commands of every day; `just` lists them.
+# Everyday commands; `just` lists them.
 
 _list:
     @just --list
@@ -15,11 +15,11 @@ up *arguments:
 test *arguments:
     cargo test --workspace {{arguments}}
 
-# Formatting and lints, mended where that can be done.
+# Formatting and lints, fixed where possible.
 fix:
     cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
     cargo fmt --all
 
-# All that has to pass.
+# Everything that must pass.
 ci:
     .ci/run

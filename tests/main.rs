@@ -13,6 +13,7 @@ mod commands;
 mod definition;
 mod documents;
 mod events;
+mod first_day;
 mod healing;
 mod histories;
 mod hostile;
