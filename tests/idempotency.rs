@@ -144,13 +144,27 @@ async fn a_digest_that_was_sent_is_checked() {
     let system = System::start().await;
     let digest = |body: &str| content_digest::render(&payload(body).sha256);
     let submit = |value: String| system.request(Method::POST, MOCK, "{}").header("content-digest", &value).send();
-    assert_eq!(submit(digest("{}")).await.status, 202);
-    assert_eq!(submit("sha-512=:AAAA:".to_owned()).await.status, 202, "not one of ours");
-    assert_eq!(submit(format!("sha-512=:AAAA:, {}", digest("{}"))).await.status, 202);
-    submit(digest("{} ")).await.assert_problem(422, "digest-mismatch");
-    for malformed in ["sha-256", "sha-256=:AAAA:", "sha-256=:no base64:", "sha-256=AAAA"] {
-        submit(malformed.to_owned()).await.assert_problem(400, "invalid-header");
+    let good = digest("{}");
+
+    for checked in [good.clone(), good.replace("sha", "SHA"), format!("sha-512=:AAAA:, {good}")] {
+        assert_eq!(submit(checked.clone()).await.status, 202, "{checked}");
     }
+
+    for other in [digest("{} "), digest("{} ").replace("sha", "SHA"), format!("md5=:AAAA:, {}", digest(""))] {
+        submit(other).await.assert_problem(422, "digest-mismatch");
+    }
+
+    for malformed in ["", "sha-256", "sha-256=:AAAA:", "sha-256=:no base64:", "sha-256=AAAA", "sha-256=::"] {
+        let problem = submit(malformed.to_owned()).await.assert_problem(400, "invalid-header");
+        assert!(problem.detail.contains("is not written as RFC 9530 has it"), "{}", problem.detail);
+    }
+
+    // Nothing here could check these, and the caller is told so.
+    for unknown in ["sha-512=:AAAA:", "md5=:AAAA:, crc32c=:AAAA:"] {
+        let problem = submit(unknown.to_owned()).await.assert_problem(400, "invalid-header");
+        assert!(problem.detail.contains("sha-256, the only algorithm"), "{}", problem.detail);
+    }
+
     assert_eq!(jobs_in_the_cloud(&system).await.len(), 3);
 }
 

@@ -10,6 +10,7 @@ mod problem;
 mod result_link;
 pub mod routes;
 
+pub use content_digest::{ContentDigest, InvalidContentDigest};
 pub use job_list::JobList;
 pub use job_resource::{JobLinks, JobResource};
 pub use lab_state::{LabPresence, LabState};

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use bcrlapi_api::content_digest::{self, CONTENT_DIGEST};
+use bcrlapi_api::content_digest::CONTENT_DIGEST;
 use bcrlapi_api::routes::{self, RETRY_AFTER_S};
-use bcrlapi_api::{JobResource, Problem, ProblemKind};
+use bcrlapi_api::{ContentDigest, InvalidContentDigest, JobResource, Problem, ProblemKind};
 use bcrlapi_cloud::{JobStore, KeyedSubmit};
 use bcrlapi_common::{Answer, Call, json_response, store_problem};
 use bcrlapi_domain::limits::REQUEST_MAX_BYTES;
@@ -29,10 +29,11 @@ pub(crate) async fn submit(state: &State, call: Call, now: DateTime<Utc>) -> Ans
     let (owner, base_url) = (call.owner.clone(), call.base_url.clone());
     let body = call.into_body();
     check_size(&body)?;
-    let payload = payload_of(&body);
-    check_digest(digest.as_deref(), &payload)?;
+    let sha256 = Sha256::digest(&body).into();
+    check_digest(digest.as_ref(), &sha256)?;
     check_json(&body)?;
 
+    let payload = Payload { size_bytes: body.len() as u64, sha256: BASE64_STANDARD.encode(sha256) };
     let job = Job::requested(new_id(), api, owner, payload);
     match record(state, &job, body, key.as_ref(), now).await? {
         None => Ok(accepted(&JobResource::new(&job, &base_url))),
@@ -100,12 +101,20 @@ fn check_media_type(call: &Call) -> Result<(), Problem> {
     }
 }
 
-fn declared_digest(call: &Call) -> Result<Option<String>, Problem> {
-    let Some(value) = call.header(&CONTENT_DIGEST)? else { return Ok(None) };
-    content_digest::parse(value).map_err(|content_digest::Malformed| {
-        let detail = format!("{CONTENT_DIGEST} is {value:?}; expected is sha-256=:BASE64:, as in RFC 9530");
-        Problem::new(ProblemKind::InvalidHeader, detail)
-    })
+/// A digest that cannot be checked is refused: who sends one must not believe that it was.
+fn declared_digest(call: &Call) -> Result<Option<ContentDigest>, Problem> {
+    let digest = call.header(&CONTENT_DIGEST)?.map(|value| (value, value.parse()));
+
+    match digest {
+        None => Ok(None),
+        Some((_, Ok(digest))) => Ok(Some(digest)),
+        Some((value, Err(error))) => Err(unchecked_digest(value, error)),
+    }
+}
+
+fn unchecked_digest(value: &str, error: InvalidContentDigest) -> Problem {
+    let detail = format!("{CONTENT_DIGEST} is {value:?}: {error}; send sha-256=:BASE64:, or no digest");
+    Problem::new(ProblemKind::InvalidHeader, detail)
 }
 
 fn idempotency_key(call: &Call) -> Result<Option<IdempotencyKey>, Problem> {
@@ -121,8 +130,8 @@ fn check_size(body: &[u8]) -> Result<(), Problem> {
     Err(Problem::new(ProblemKind::RequestTooLarge, detail))
 }
 
-fn check_digest(declared: Option<&str>, payload: &Payload) -> Result<(), Problem> {
-    if declared.is_none_or(|declared| declared == payload.sha256) {
+fn check_digest(declared: Option<&ContentDigest>, sha256: &[u8; 32]) -> Result<(), Problem> {
+    if declared.is_none_or(|declared| declared.matches_sha256(sha256)) {
         return Ok(());
     }
     let detail = "the body that arrived is not the one that content-digest was made of; send it again";
@@ -149,10 +158,6 @@ fn queue_full(limit: usize) -> Problem {
 /// Ids of one process are in order even within one millisecond.
 fn new_id() -> JobId {
     JobId::try_from(Uuid::now_v7()).expect("a new version 7 uuid is a job id")
-}
-
-fn payload_of(body: &[u8]) -> Payload {
-    Payload { size_bytes: body.len() as u64, sha256: BASE64_STANDARD.encode(Sha256::digest(body)) }
 }
 
 fn accepted(job: &JobResource) -> Response<Body> {
