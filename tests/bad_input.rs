@@ -55,9 +55,21 @@ async fn a_body_that_is_not_json_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_byte_order_mark_and_utf16_are_named() {
+async fn a_body_that_is_not_json_is_named_as_what_it_is() {
     let system = System::start().await;
-    for (body, words) in [(b"\xef\xbb\xbf{}".as_slice(), "a byte order mark"), (b"\xff\xfe{\x00}\x00", "UTF-16")] {
+
+    for (body, words) in [
+        (b"".as_slice(), "it is empty"),
+        (b" \n", "it is empty"),
+        (b"\xef\xbb\xbf{}", "a byte order mark"),
+        (b"\xff\xfe{\x00}\x00", "UTF-16"),
+        (b"{\x00}\x00", "UTF-16"),
+        (b"{\"a\": \"\x8f[\x93d\"}", "cp932"),
+        (b"{\"a\": NaN}", "NaN at line 1"),
+        (b"[-Infinity]", "-Infinity at line 1"),
+        (b"<!doctype html><title>Log in</title>", "HTML"),
+        (b"{\"a\": ", "ends in the middle"),
+    ] {
         let problem = submit(&system, body).send().await.assert_problem(400, "invalid-json");
         assert!(problem.detail.contains(words), "{}", problem.detail);
     }

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bcrlapi_api::content_digest::CONTENT_DIGEST;
 use bcrlapi_api::routes::{self, RETRY_AFTER_S};
-use bcrlapi_api::{ContentDigest, InvalidContentDigest, JobResource, Problem, ProblemKind};
+use bcrlapi_api::{ContentDigest, InvalidContentDigest, JobResource, JsonFault, Problem, ProblemKind};
 use bcrlapi_cloud::{JobStore, KeyedSubmit};
 use bcrlapi_common::{Answer, Call, json_response, store_problem};
 use bcrlapi_domain::limits::REQUEST_MAX_BYTES;
@@ -15,7 +15,6 @@ use chrono::{DateTime, Utc};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use lambda_http::Body;
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -31,7 +30,7 @@ pub(crate) async fn submit(state: &State, call: Call, now: DateTime<Utc>) -> Ans
     check_size(&body)?;
     let sha256 = Sha256::digest(&body).into();
     check_digest(digest.as_ref(), &sha256)?;
-    check_json(&body)?;
+    bcrlapi_api::check_json(&body).map_err(not_json)?;
 
     let payload = Payload { size_bytes: body.len() as u64, sha256: BASE64_STANDARD.encode(sha256) };
     let job = Job::requested(new_id(), api, owner, payload);
@@ -138,16 +137,8 @@ fn check_digest(declared: Option<&ContentDigest>, sha256: &[u8; 32]) -> Result<(
     Err(Problem::new(ProblemKind::DigestMismatch, detail))
 }
 
-fn check_json(body: &[u8]) -> Result<(), Problem> {
-    let parsed: Result<&RawValue, _> = serde_json::from_slice(body);
-    let Err(error) = parsed else { return Ok(()) };
-    // What a parser calls the first bytes of such a file helps nobody.
-    let reason = match body {
-        [0xef, 0xbb, 0xbf, ..] => "it begins with a byte order mark; send UTF-8 without one".to_owned(),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it is UTF-16; send UTF-8".to_owned(),
-        _ => error.to_string(),
-    };
-    Err(Problem::new(ProblemKind::InvalidJson, format!("the body is not JSON: {reason}")))
+fn not_json(fault: JsonFault) -> Problem {
+    Problem::new(ProblemKind::InvalidJson, format!("the body is not JSON: {fault}"))
 }
 
 fn queue_full(limit: usize) -> Problem {
