@@ -133,4 +133,9 @@ fn the_examples_of_the_http_api_are_those_of_the_document() {
     };
     let refused: Vec<_> = Route::ALL.into_iter().filter(|route| !is_allowed(*route)).collect();
     assert_eq!(refused, []);
+
+    // The policy that is deployed, as it stands in its template.
+    let template = include_str!("../infra/client-policy.yaml").replace("${Api}", "soc");
+    let deployed = template.split("${ApiArn}/").skip(1).filter_map(|rest| rest.split_whitespace().next());
+    assert_eq!(paths.clone().collect::<BTreeSet<_>>(), deployed.collect());
 }

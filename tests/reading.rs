@@ -193,12 +193,29 @@ async fn what_the_caller_has_already_is_not_sent_again() {
 
     let result = get(&system, &routes::result(id)).await;
     assert_eq!(result.header("content-digest"), content_digest::render(&payload(r#"{"a": 1}"#).sha256));
+    assert_eq!(result.header("cache-control"), "private, no-store");
     let tag = result.header("etag").to_owned();
     for known in [tag.as_str(), "*", &format!("\"another\", W/{tag}")] {
         let same = ask(&routes::result(id), known).await;
         assert_eq!((same.status.as_u16(), same.body.len()), (304, 0));
+        assert_eq!(same.header("cache-control"), "private, no-store");
     }
     assert_eq!(ask(&routes::result(id), "\"another\"").await.body, result.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_is_kept_where_others_read_or_shown_as_a_page() {
+    let system = System::start().await;
+    let id = system.submit("mock", &json!({})).await.uuid;
+    system.finish(id, r#""<script>""#).await;
+    let (job, result) = (routes::job(id), routes::result(id));
+
+    for path in [&job, &result, routes::LIST, routes::LAB, routes::OPENAPI, "/v1/jobs/x", "/v1/nothing", "/nothing"] {
+        let reply = get(&system, path).await;
+        let caching = reply.header("cache-control");
+        assert!(caching.contains("no-store") || caching.contains("private"), "{path}: {caching}");
+        assert_eq!(reply.header("x-content-type-options"), "nosniff", "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,6 +235,9 @@ async fn a_result_of_any_size_is_behind_its_link() {
     let valid = link.expires_at - asked_at;
     assert!(valid <= TimeDelta::minutes(15) + TimeDelta::seconds(10) && valid > TimeDelta::minutes(14), "{valid}");
     assert_eq!((link.size, &link.content_digest), (7_000_002, &content_digest::render(&payload(&response).sha256)));
+    for told in ["response-cache-control=private%2C%20no-store", "response-content-disposition=attachment"] {
+        assert!(link.url.contains(told), "S3 is to answer with {told}: {}", link.url);
+    }
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let followed = client.get(&link.url).send().await.unwrap();
     assert_eq!(followed.status(), 200);

@@ -131,7 +131,9 @@ MAY_NOT = {
         ("s3:PutObject", A_RESPONSE),
     ],
     "ClientPolicy": [
+        # These are 403, and neither 405 nor 404, as docs/http-api.md says.
         ("execute-api:Invoke", f"{API}/DELETE/v1/jobs/x"),
+        ("execute-api:Invoke", f"{API}/GET/v1/job"),
         ("execute-api:Invoke", f"{API}/POST/v2/apis/soc/jobs"),
         ("execute-api:Invoke", API.replace("prod", "test") + "/GET/v1/jobs"),
         ("execute-api:ManageConnections", f"{API}/GET/v1/jobs"),

@@ -105,6 +105,7 @@ class Api(unittest.TestCase):
                 expected = {
                     "Cache-Control": "no-store",
                     "Content-Type": "application/problem+json",
+                    "X-Content-Type-Options": "nosniff",
                     "x-amzn-ErrorType": body["type"].rsplit("/", 1)[1],
                 }
                 expected |= {"Retry-After": "5"} if body["status"] == 503 else {}

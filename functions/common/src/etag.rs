@@ -7,8 +7,24 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use lambda_http::Body;
 use sha2::{Digest, Sha256};
 
-/// The caller's own copy may be kept, and is asked for each time: whether it is still the caller's is checked here.
-const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+/// What a cache may do with an answer (RFC 9111). No shared cache may keep any.
+#[derive(Clone, Copy, Debug)]
+pub enum Caching {
+    /// The caller's own cache keeps it, and asks each time: whether it is still the caller's is checked here.
+    Revalidate,
+    /// None keeps it. A result would outlive its week on the disk of whoever looked at it; a caller who has it in a
+    /// file of its own may send the tag all the same.
+    Never,
+}
+
+impl Caching {
+    fn header(self) -> HeaderValue {
+        match self {
+            Self::Revalidate => HeaderValue::from_static("private, no-cache"),
+            Self::Never => HeaderValue::from_static("private, no-store"),
+        }
+    }
+}
 
 /// The tag of a body.
 pub fn etag_of(body: &[u8]) -> HeaderValue {
@@ -23,17 +39,17 @@ pub fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
 }
 
 /// The answer with its tag.
-pub fn tagged(mut response: Response<Body>, etag: HeaderValue) -> Response<Body> {
+pub fn tagged(mut response: Response<Body>, etag: HeaderValue, caching: Caching) -> Response<Body> {
     response.headers_mut().insert(ETAG, etag);
-    response.headers_mut().insert(CACHE_CONTROL, REVALIDATE);
+    response.headers_mut().insert(CACHE_CONTROL, caching.header());
     response
 }
 
 /// The answer to a caller who has it already.
-pub fn not_modified(etag: HeaderValue) -> Response<Body> {
+pub fn not_modified(etag: HeaderValue, caching: Caching) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::NOT_MODIFIED;
-    tagged(response, etag)
+    tagged(response, etag, caching)
 }
 
 #[cfg(test)]

@@ -6,6 +6,6 @@ mod respond;
 mod settings;
 
 pub use call::{Call, store_problem};
-pub use etag::{etag_of, is_known, not_modified, tagged};
+pub use etag::{Caching, etag_of, is_known, not_modified, tagged};
 pub use respond::{Answer, json_response, problem_response, raw_json_response, respond};
 pub use settings::{Deployment, optional};

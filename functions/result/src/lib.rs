@@ -6,7 +6,7 @@ use bcrlapi_api::content_digest::{self, CONTENT_DIGEST};
 use bcrlapi_api::{JobResource, Problem, ProblemKind, ResultLink, Route};
 use bcrlapi_cloud::JobStore;
 use bcrlapi_common::{
-    Answer, Call, Deployment, etag_of, is_known, json_response, not_modified, raw_json_response, respond,
+    Answer, Caching, Call, Deployment, etag_of, is_known, json_response, not_modified, raw_json_response, respond,
     store_problem, tagged,
 };
 use bcrlapi_domain::{Job, Outcome, Payload, State};
@@ -39,7 +39,7 @@ async fn result(store: &JobStore, call: &Call, now: DateTime<Utc>) -> Answer {
     let response = succeeded(&job)?;
     let etag = etag_of(response.sha256.as_bytes());
     if is_known(call.headers(), &etag) {
-        return Ok(not_modified(etag));
+        return Ok(not_modified(etag, Caching::Never));
     }
     let too_large =
         |problem| Problem { link: Some(JobResource::new(&job, &call.base_url).links.result_link), ..problem };
@@ -48,7 +48,7 @@ async fn result(store: &JobStore, call: &Call, now: DateTime<Utc>) -> Answer {
     let bytes = bytes.ok_or_else(|| Problem::internal(format!("the response object of job {} is missing", job.id)))?;
     let text = String::from_utf8(bytes.into()).map_err(Problem::internal)?;
     check_size(encoded_bytes(&text)).map_err(too_large)?;
-    let mut answer = tagged(raw_json_response(StatusCode::OK, Body::Text(text)), etag);
+    let mut answer = tagged(raw_json_response(StatusCode::OK, Body::Text(text)), etag, Caching::Never);
     let digest = HeaderValue::from_str(&content_digest::render(&response.sha256)).map_err(Problem::internal)?;
     answer.headers_mut().insert(CONTENT_DIGEST, digest);
     Ok(answer)

@@ -4,7 +4,7 @@ use bcrlapi_api::routes::{RETRY_AFTER_S, Route};
 use bcrlapi_api::{JobResource, LabPresence, LabState};
 use bcrlapi_cloud::{Heartbeat, JobStore};
 use bcrlapi_common::{
-    Answer, Call, Deployment, etag_of, is_known, json_response, not_modified, raw_json_response, respond,
+    Answer, Caching, Call, Deployment, etag_of, is_known, json_response, not_modified, raw_json_response, respond,
     store_problem, tagged,
 };
 use bcrlapi_domain::JobId;
@@ -43,7 +43,11 @@ async fn status(store: &JobStore, call: &Call, now: DateTime<Utc>) -> Answer {
     let job = call.own_job(store, now).await?;
     let response = json_response(StatusCode::OK, &JobResource::new(&job, &call.base_url));
     let etag = etag_of(response.body());
-    let mut response = if is_known(call.headers(), &etag) { not_modified(etag) } else { tagged(response, etag) };
+    let mut response = if is_known(call.headers(), &etag) {
+        not_modified(etag, Caching::Revalidate)
+    } else {
+        tagged(response, etag, Caching::Revalidate)
+    };
     if !job.state.is_done() {
         response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S.into());
     }
@@ -78,9 +82,9 @@ fn openapi(call: &Call) -> Response<Body> {
     let document = OPENAPI.replacen(BASE_URL, &base_url, 1);
     let etag = etag_of(document.as_bytes());
     if is_known(call.headers(), &etag) {
-        return not_modified(etag);
+        return not_modified(etag, Caching::Revalidate);
     }
-    tagged(raw_json_response(StatusCode::OK, Body::from(document)), etag)
+    tagged(raw_json_response(StatusCode::OK, Body::from(document)), etag, Caching::Revalidate)
 }
 
 #[cfg(test)]

@@ -64,6 +64,11 @@ impl JobStore {
         let valid =
             PresigningConfig::expires_in(valid).map_err(StoreError::because("make a link", RefusalKind::Other))?;
         let get = self.s3.get_object().bucket(&self.bucket).key(Key::Response(id).to_string());
+        // As the API's own answer has it: a private result, which no cache keeps and no browser shows as a page.
+        let get = get
+            .response_cache_control("private, no-store")
+            .response_content_type("application/json")
+            .response_content_disposition(format!("attachment; filename=\"{id}.json\""));
         let link = get.presigned(valid).await.map_err(StoreError::unavailable("make a link"))?;
         Ok(link.uri().to_owned())
     }
