@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::answer::{self, Answer};
-use crate::download::{Checked, Download};
+use crate::download::Download;
 use crate::error::chain;
 use crate::{ClientError, Signer};
 
@@ -172,12 +172,12 @@ impl Client {
     }
 
     /// Fetches a job's result, byte for byte, of any size; through a link where it is too large for one answer. Holds
-    /// no more of it than one answer.
+    /// no more of it than one answer. Gives its size in bytes.
     ///
     /// # Errors
     ///
     /// Also where what arrived has not the digest that the API says: then what was written is to be thrown away.
-    pub async fn fetch_result(&self, id: JobId, sink: &mut impl Write) -> Result<Checked, ClientError> {
+    pub async fn fetch_result(&self, id: JobId, sink: &mut impl Write) -> Result<u64, ClientError> {
         match self.send(&Call::new(Method::GET, routes::result(id))).await {
             Err(ClientError::Refused { problem, .. }) if problem.link.is_some() => {
                 let link = self.result_link(id).await?;
@@ -301,7 +301,7 @@ impl Client {
     }
 
     /// Follows a link, which must not be signed again.
-    async fn follow(&self, link: &ResultLink, sink: &mut impl Write) -> Result<Checked, ClientError> {
+    async fn follow(&self, link: &ResultLink, sink: &mut impl Write) -> Result<u64, ClientError> {
         let host = answer::host_of(&link.url);
         let unreachable = |error| answer::unreachable(&host, error, STALL_LIMIT);
 

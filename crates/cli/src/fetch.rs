@@ -4,7 +4,7 @@ use std::io::{self, BufReader, BufWriter, IsTerminal, Read, Seek, SeekFrom, Writ
 use std::path::Path;
 
 use anyhow::Context;
-use bcrlapi::{Checked, Client};
+use bcrlapi::Client;
 use bcrlapi_domain::JobId;
 use tempfile::SpooledTempFile;
 
@@ -37,10 +37,9 @@ pub(crate) async fn fetch(client: &Client, id: JobId, form: Form, output: Option
     match (form, output) {
         (Form::AsItIs, Some(path)) => {
             let mut file = NewFile::create(path)?;
-            let fetched = client.fetch_result(id, &mut file).await?;
+            let size = client.fetch_result(id, &mut file).await?;
             file.finish()?;
-            say_unchecked(fetched);
-            say(&format!("{} bytes written to {}", fetched.size, path.display()));
+            say(&format!("{size} bytes written to {}", path.display()));
         }
         (Form::AsItIs, None) => {
             let mut spool = spool(client, id).await?;
@@ -66,8 +65,7 @@ pub(crate) async fn fetch(client: &Client, id: JobId, form: Form, output: Option
 /// The whole result, checked, to be read from its beginning.
 async fn spool(client: &Client, id: JobId) -> anyhow::Result<SpooledTempFile> {
     let mut spool = SpooledTempFile::new(SPOOL_MAX_BYTES);
-    let fetched = client.fetch_result(id, &mut spool).await?;
-    say_unchecked(fetched);
+    client.fetch_result(id, &mut spool).await?;
     spool.rewind().context("cannot read the result again")?;
     Ok(spool)
 }
@@ -90,14 +88,6 @@ fn ends_with_newline(spool: &mut SpooledTempFile) -> io::Result<bool> {
     spool.seek(SeekFrom::End(-1))?;
     spool.read_exact(&mut last)?;
     Ok(last == *b"\n")
-}
-
-fn say_unchecked(fetched: Checked) {
-    if !fetched.has_digest {
-        say(
-            "note: the answer has no digest of SHA-256, so nobody has checked that the result was not damaged on its way",
-        );
-    }
 }
 
 /// For [`table::write`], which reads twice.

@@ -8,6 +8,5 @@ mod profile;
 mod sign;
 
 pub use client::{Client, FIRST_ANSWER_PATIENCE, ListQuery, Submitted, WAIT_PATIENCE};
-pub use download::Checked;
 pub use error::ClientError;
 pub use sign::{Choices, Signer};
