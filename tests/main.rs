@@ -23,6 +23,7 @@ mod lease;
 mod metrics;
 mod openapi;
 mod owners;
+mod pages;
 mod reading;
 mod rounds;
 mod runbooks;

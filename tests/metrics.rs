@@ -14,7 +14,7 @@ use serde_json::json;
 type Samples = BTreeMap<String, i64>;
 
 /// Where the agent says that it serves its metrics.
-async fn url(agent: &Process) -> String {
+pub(crate) async fn url(agent: &Process) -> String {
     let address = async || {
         let log = agent.log();
         let line = log.lines().find(|line| line.contains("serving metrics"))?;

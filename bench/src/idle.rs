@@ -46,7 +46,7 @@ pub(crate) fn run(scale: Scale) -> anyhow::Result<Report> {
     let ids = fill(&system.stack().shared(), jobs)?;
     let hour = runtime.block_on(watch(&system, SHORT_POLL, scale.choose(POLLS_AN_HOUR, 20)))?;
     let real = runtime.block_on(watch(&system, POLL, scale.choose(60, 2)))?;
-    let s3 = runtime.block_on(Meter::start(&system.environment(S3_URL)?))?;
+    let s3 = runtime.block_on(Meter::start(&system.environment(S3_URL)?, &system.stack().principals()[0]))?;
     let [rclone, sync] = passes(&system, &s3, &ids, scale.choose(3, 1))?;
 
     let mut table =

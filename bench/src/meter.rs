@@ -2,10 +2,14 @@
 
 use std::mem;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4::SigningParams;
+use bcrlapi_local::{Principal, REGION};
 use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -39,15 +43,16 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Starts one in front of a store; it serves as long as the runtime lives.
-    pub(crate) async fn start(upstream_url: &str) -> anyhow::Result<Self> {
+    /// Starts one in front of a store that these keys open; it serves as long as the runtime lives.
+    pub(crate) async fn start(upstream_url: &str, keys: &Principal) -> anyhow::Result<Self> {
+        let keys = Arc::new(keys.clone());
         let upstream = upstream_url.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let meter = Self { url: format!("http://{}", listener.local_addr()?), calls: Arc::default() };
         let calls = Arc::clone(&meter.calls);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass(client, upstream.clone(), Arc::clone(&calls)));
+                tokio::spawn(pass(client, upstream.clone(), Arc::clone(&keys), Arc::clone(&calls)));
             }
         });
         Ok(meter)
@@ -63,7 +68,12 @@ impl Meter {
     }
 }
 
-async fn pass(client: TcpStream, upstream: String, calls: Arc<Mutex<Vec<Call>>>) -> anyhow::Result<()> {
+async fn pass(
+    client: TcpStream,
+    upstream: String,
+    keys: Arc<Principal>,
+    calls: Arc<Mutex<Vec<Call>>>,
+) -> anyhow::Result<()> {
     let upstream = TcpStream::connect(&upstream).await.context("the store listens")?;
     client.set_nodelay(true)?;
     upstream.set_nodelay(true)?;
@@ -71,9 +81,9 @@ async fn pass(client: TcpStream, upstream: String, calls: Arc<Mutex<Vec<Call>>>)
     tokio::spawn(connection);
     let sender = Arc::new(tokio::sync::Mutex::new(sender));
     let service = service_fn(move |request| {
-        let (sender, calls) = (Arc::clone(&sender), Arc::clone(&calls));
+        let (sender, keys, calls) = (Arc::clone(&sender), Arc::clone(&keys), Arc::clone(&calls));
         async move {
-            let (call, response) = forward(request, &mut *sender.lock().await).await?;
+            let (call, response) = forward(request, &keys, &mut *sender.lock().await).await?;
             calls.lock().expect("nobody panics while counting").push(call);
             anyhow::Ok(response)
         }
@@ -83,6 +93,7 @@ async fn pass(client: TcpStream, upstream: String, calls: Arc<Mutex<Vec<Call>>>)
 
 async fn forward(
     request: Request<Incoming>,
+    keys: &Principal,
     upstream: &mut SendRequest<Full<Bytes>>,
 ) -> anyhow::Result<(Call, Response<Full<Bytes>>)> {
     let start = Instant::now();
@@ -91,18 +102,23 @@ async fn forward(
     let operation = operation(&parts.method, &parts.headers);
     let asked_bytes = size_of_head(&parts.headers) + parts.uri.to_string().len() + body.len();
     let is_dynamodb = parts.headers.contains_key(TARGET);
-    let mut forwarded = Request::from_parts(parts, Full::new(if is_dynamodb { ask_for_units(&body)? } else { body }));
+    let mut forwarded = Request::from_parts(parts, body);
     // Written anew by the body's own length.
-    forwarded.headers_mut().remove(http::header::CONTENT_LENGTH);
+    forwarded.headers_mut().remove(CONTENT_LENGTH);
+    if is_dynamodb {
+        *forwarded.body_mut() = ask_for_units(forwarded.body())?;
+        sign_again(&mut forwarded, keys)?;
+    }
+
     upstream.ready().await?;
-    let (parts, body) = upstream.send_request(forwarded).await?.into_parts();
+    let (parts, body) = upstream.send_request(forwarded.map(Full::new)).await?.into_parts();
     let body = body.collect().await?.to_bytes();
     let bytes = asked_bytes + size_of_head(&parts.headers) + body.len();
     let units = if is_dynamodb { units_in(&body) } else { 0.0 };
     let is_read = ["GetItem", "Query", "Scan"].contains(&operation.as_str());
     let (read_units, write_units) = if is_read { (units, 0.0) } else { (0.0, units) };
     let mut response = Response::from_parts(parts, Full::new(body));
-    response.headers_mut().remove(http::header::TRANSFER_ENCODING);
+    response.headers_mut().remove(TRANSFER_ENCODING);
     Ok((Call { operation, read_units, write_units, bytes, took: start.elapsed() }, response))
 }
 
@@ -117,11 +133,34 @@ fn size_of_head(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
-/// The embedded store takes no notice of the signature, so the question may be changed on its way.
 fn ask_for_units(body: &Bytes) -> anyhow::Result<Bytes> {
     let mut question: Value = serde_json::from_slice(body)?;
     question["ReturnConsumedCapacity"] = json!("TOTAL");
     Ok(serde_json::to_vec(&question)?.into())
+}
+
+/// For the question that was changed on its way. Its host stays: the store takes every address of loopback.
+fn sign_again(request: &mut Request<Bytes>, keys: &Principal) -> anyhow::Result<()> {
+    request.headers_mut().remove(AUTHORIZATION);
+    let identity = keys.credentials().into();
+    let params = SigningParams::builder()
+        .identity(&identity)
+        .region(REGION)
+        .name("dynamodb")
+        .time(SystemTime::now())
+        .settings(SigningSettings::default())
+        .build()?
+        .into();
+
+    let headers = request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).context("every SDK names the host")?;
+    let url = format!("http://{host}{}", request.uri());
+    let body = SignableBody::Bytes(request.body());
+    let signable = SignableRequest::new(request.method().as_str(), url, headers, body)?;
+
+    let (instructions, _) = sign(signable, &params)?.into_parts();
+    instructions.apply_to_request_http1x(request);
+    Ok(())
 }
 
 /// A transaction's answer has one for each table.

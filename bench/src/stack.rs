@@ -103,8 +103,9 @@ pub(crate) struct Metered {
 
 impl Metered {
     pub(crate) async fn start(system: &System) -> anyhow::Result<Self> {
-        let dynamodb = Meter::start(&system.environment(DYNAMODB_URL)?).await?;
-        Ok(Self { dynamodb, s3: Meter::start(&system.environment(S3_URL)?).await? })
+        let keys = &system.stack().principals()[0];
+        let dynamodb = Meter::start(&system.environment(DYNAMODB_URL)?, keys).await?;
+        Ok(Self { dynamodb, s3: Meter::start(&system.environment(S3_URL)?, keys).await? })
     }
 
     /// For the environment of a program whose calls are to be counted.

@@ -125,7 +125,8 @@ struct Pace {
     #[command(flatten)]
     limits: Limits,
     /// Serve metrics for Prometheus at this address, under /metrics, as in 127.0.0.1:9464. Anybody who reaches the address may
-    /// read them, so keep to loopback or to a network of your own.
+    /// read them, except web pages, so keep to loopback or to a network of your own. On loopback it is called by address or
+    /// as localhost.
     #[arg(long, env = "BCRLAPI_METRICS", value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
 }

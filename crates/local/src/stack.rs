@@ -10,6 +10,7 @@ use bcrlapi_common::Deployment;
 use bcrlapi_domain::{ApiName, OwnerScope};
 use tokio_util::sync::CancellationToken;
 
+mod dynamodb;
 mod event;
 mod gateway;
 mod principals;
@@ -17,7 +18,7 @@ mod signature;
 mod stores;
 
 pub use principals::Principal;
-pub use signature::Authorizer;
+pub use signature::{Authorizer, Unauthorized};
 use stores::Stores;
 
 /// The region that everything here pretends to be in.
@@ -69,7 +70,7 @@ impl Stack {
         };
         let stop = CancellationToken::new();
         fs::create_dir_all(directory.join(SHARED))?;
-        Stores::open(&directory, &principals[0])?.serve(dynamodb, s3, stop.clone());
+        Stores::open(&directory, principals[0].clone())?.serve(dynamodb, s3, stop.clone());
         let store = JobStore::at_endpoints(&endpoints, NAME, NAME).await;
         store.provision().await?;
         let api_url = url(&gateway)?;

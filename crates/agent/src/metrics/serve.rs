@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use chrono::{DateTime, Utc};
 use tokio::net::TcpListener;
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
 use crate::AgentError;
+use crate::page::{refuse_origin, refuse_page};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -23,7 +25,14 @@ pub(crate) async fn serve(
     let refused = |source| AgentError::Metrics { address, source };
     let listener = TcpListener::bind(address).await.map_err(refused)?;
     tracing::info!(address = %listener.local_addr().map_err(refused)?, "serving metrics");
-    let answer = move || async move { ([(CONTENT_TYPE, OPEN_METRICS)], metrics.render(now())) };
+
+    // On a network the lab's server has names, which Prometheus may call it by and we do not know.
+    let refuse = if address.ip().is_loopback() { refuse_page } else { refuse_origin };
+    let answer = move |headers: HeaderMap| async move {
+        refuse(&headers).map_err(|reason| (StatusCode::FORBIDDEN, reason))?;
+        Ok::<_, (StatusCode, &str)>(([(CONTENT_TYPE, OPEN_METRICS)], metrics.render(now())))
+    };
+
     let app = Router::new().route("/metrics", get(answer));
     tokio::spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await });
     Ok(())

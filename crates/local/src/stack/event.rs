@@ -11,7 +11,6 @@ use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyRequest;
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Body, Request};
 use percent_encoding::percent_decode_str;
-use url::Url;
 
 use super::Principal;
 
@@ -37,12 +36,6 @@ pub(super) fn match_path(path: &str) -> Matched {
     });
     let (template, function) = ANY_OTHER;
     matched.unwrap_or_else(|| Matched { template, function, parameters: HashMap::new() })
-}
-
-/// Whether the request can be written as a URL, as functions expect it.
-pub(super) fn has_usable_host(parts: &Parts) -> bool {
-    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    Url::parse(&format!("http://{host}{}", parts.uri.path())).is_ok()
 }
 
 /// The request that a function gets, with the caller's identity filled in; none where Lambda would not take the event.

@@ -10,9 +10,10 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::serve::Listener;
 use bcrlapi::Signer;
+use bcrlapi_agent::refuse_page;
 use bcrlapi_api::{Function, Problem, ProblemKind};
 use bcrlapi_common::problem_response;
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use http_body_util::LengthLimitError;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,6 +27,8 @@ use super::{Authorizer, Principal, REGION, event};
 
 /// The largest body that passes. Source: API Gateway quotas, "Payload size".
 const BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
+/// How far the caller's clock may be off. Source: API Gateway's answer "Signature expired".
+const CLOCK_SKEW_MAX: TimeDelta = TimeDelta::minutes(5);
 
 struct Gateway {
     /// What the functions need; `submit` needs the most.
@@ -80,11 +83,18 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let body = to_bytes(body, BODY_MAX_BYTES).await.map_err(unreadable)?;
         let forbidden = |reason: &str| Problem::new(ProblemKind::Forbidden, reason);
-        let authorizer = Authorizer { principals: &self.principals, region: REGION, service: Signer::SERVICE };
-        let caller = authorizer.authorize(&parts, &body, Utc::now()).map_err(forbidden)?;
-        if !event::has_usable_host(&parts) {
-            return Err(forbidden("the host header names no host"));
-        }
+        // The deployed API has a host of its own and TLS; on loopback a page could play a caller's host.
+        refuse_page(&parts.headers).map_err(forbidden)?;
+
+        let authorizer = Authorizer {
+            principals: &self.principals,
+            region: REGION,
+            service: Signer::SERVICE,
+            clock_skew_max: CLOCK_SKEW_MAX,
+        };
+        let caller = authorizer.authorize(&parts, &body, Utc::now());
+        let caller = caller.map_err(|refused| forbidden(&refused.to_string()))?;
+
         let matched = event::match_path(parts.uri.path());
         let function = matched.function;
         let request = event::to_lambda_request(parts, body.into(), matched, caller, request_id).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Checking SigV4 as API Gateway's IAM authorizer does. The canonical request is written here by the published rules,
+//! Checking SigV4, for the gateway as API Gateway's IAM authorizer does, and for DynamoDB. The canonical request is written here by the published rules,
 //! and not by the crate that our client signs with: one mistake is not made on both sides.
 //!
 //! A signature stands in the `authorization` header. One in the query (a presigned URL) is refused: API Gateway would
@@ -17,8 +17,6 @@ use subtle::ConstantTimeEq;
 use super::Principal;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// How far the caller's clock may be off. Source: API Gateway's answer "Signature expired".
-const CLOCK_SKEW_MAX: TimeDelta = TimeDelta::minutes(5);
 const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 const DATE: &str = "x-amz-date";
 const BODY_SHA256: &str = "x-amz-content-sha256";
@@ -36,6 +34,38 @@ pub struct Authorizer<'a> {
     pub region: &'a str,
     /// The service that is signed for.
     pub service: &'a str,
+    /// How far the caller's clock may be off.
+    pub clock_skew_max: TimeDelta,
+}
+
+/// Why nobody has signed a request, in words for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unauthorized {
+    /// There is no signature.
+    #[error("the request is not signed; sign it with SigV4")]
+    NotSigned,
+    /// It was made at another time.
+    #[error("the signature's date is more than {} minutes off; set the clock", max.num_minutes())]
+    Clock {
+        /// When it says that it was made.
+        date: DateTime<Utc>,
+        /// What time it is.
+        now: DateTime<Utc>,
+        /// How far they may be apart.
+        max: TimeDelta,
+    },
+    /// Its keys are nobody's.
+    #[error("the access key is not known here")]
+    UnknownKey,
+    /// It is malformed, or another request's.
+    #[error("{0}")]
+    Wrong(&'static str),
+}
+
+impl From<&'static str> for Unauthorized {
+    fn from(reason: &'static str) -> Self {
+        Self::Wrong(reason)
+    }
 }
 
 /// What the caller claims in the `authorization` header.
@@ -48,21 +78,21 @@ struct Claim<'a> {
 
 impl<'a> Authorizer<'a> {
     /// Who has signed this request; or why nobody has, in words for the caller.
-    pub fn authorize(&self, request: &Parts, body: &[u8], now: DateTime<Utc>) -> Result<&'a Principal, &'static str> {
+    pub fn authorize(&self, request: &Parts, body: &[u8], now: DateTime<Utc>) -> Result<&'a Principal, Unauthorized> {
         let authorization = header(request, AUTHORIZATION.as_str())?;
-        let authorization = authorization.ok_or("the request is not signed; sign it with SigV4")?;
+        let authorization = authorization.ok_or(Unauthorized::NotSigned)?;
         let claim = Claim::parse(authorization).ok_or("the authorization header is not of SigV4's form")?;
         let date = header_date(request)?;
-        if (now - date).abs() > CLOCK_SKEW_MAX {
-            return Err("the signature's date is more than 5 minutes off; set the clock");
+        if (now - date).abs() > self.clock_skew_max {
+            return Err(Unauthorized::Clock { date, now, max: self.clock_skew_max });
         }
         if claim.scope != format!("{}/{}/{}/aws4_request", date.format("%Y%m%d"), self.region, self.service) {
-            return Err("the signature is for another date, region or service");
+            return Err("the signature is for another date, region or service".into());
         }
         let known = self.principals.iter().find(|principal| principal.access_key_id == claim.access_key_id);
-        let principal = known.ok_or("the access key is not known here")?;
+        let principal = known.ok_or(Unauthorized::UnknownKey)?;
         if header(request, SESSION_TOKEN)? != principal.session_token.as_deref() {
-            return Err("the session token is not that of the access key");
+            return Err("the session token is not that of the access key".into());
         }
         let key = generate_signing_key(&principal.secret_access_key, date.into(), self.region, self.service);
         let is_signed = canonical_requests(request, claim.signed_headers, body)?.iter().any(|canonical| {
@@ -71,7 +101,8 @@ impl<'a> Authorizer<'a> {
             let expected = calculate_signature(&key, to_sign.as_bytes());
             expected.as_bytes().ct_eq(claim.signature.as_bytes()).into()
         });
-        is_signed.then_some(principal).ok_or("the signature does not match; check the secret key and what is signed")
+        let mismatch = "the signature does not match; check the secret key and what is signed";
+        is_signed.then_some(principal).ok_or(mismatch.into())
     }
 }
 

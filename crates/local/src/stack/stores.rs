@@ -9,24 +9,27 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
+use bcrlapi_agent::refuse_page;
 use dynoxide::Database;
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt, service_fn};
 
-use super::Principal;
+use super::{Principal, dynamodb};
 
-/// The embedded DynamoDB and S3.
+/// The embedded DynamoDB and S3, both opened by one principal's keys alone.
 pub(super) struct Stores {
+    principal: Principal,
     database: Database,
     s3: S3Service,
 }
 
 impl Stores {
-    pub(super) fn open(directory: &Path, principal: &Principal) -> anyhow::Result<Self> {
+    pub(super) fn open(directory: &Path, principal: Principal) -> anyhow::Result<Self> {
         let database = directory.join("dynamodb.sqlite");
         let database = database.to_str().ok_or_else(|| anyhow!("the path of the directory is not UTF-8"))?;
         let objects = directory.join("s3");
@@ -39,7 +42,7 @@ impl Stores {
         // The only call that sets how SQLite syncs: not at each write. A kill loses nothing, and for a crash of the whole
         // computer these are the wrong stores.
         database.disable_bulk_loading()?;
-        Ok(Self { database, s3: s3.build() })
+        Ok(Self { principal, database, s3: s3.build() })
     }
 
     /// Serves until `stop`, on a thread of its own: the database works on the thread that asks it.
@@ -49,7 +52,7 @@ impl Stores {
             let runtime = runtime.expect("a runtime can be made");
             runtime.block_on(async {
                 let served = tokio::try_join!(
-                    serve_dynamodb(self.database, dynamodb, stop.clone()),
+                    dynamodb::serve(self.database, self.principal, dynamodb, stop.clone()),
                     serve_s3(self.s3, s3, stop.clone()),
                 );
                 if let Err(error) = served {
@@ -60,23 +63,25 @@ impl Stores {
     }
 }
 
-async fn serve_dynamodb(database: Database, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let served = dynoxide::server::serve_with_shutdown(listener, database, stop.cancelled_owned()).await;
-    served.map_err(|error| anyhow!(error))
-}
-
 async fn serve_s3(s3: S3Service, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|socket| drop(socket.set_nodelay(true)));
     let service = service_fn(move |request: Request| {
         let s3 = s3.clone();
-        async move {
-            Ok::<Response, Infallible>(match s3.oneshot(request).await {
-                Ok(response) => response.map(Body::new),
-                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")).into_response(),
-            })
-        }
+        async move { Ok::<Response, Infallible>(answer_s3(s3, request).await) }
     });
     let service = tower::make::Shared::new(service);
     Ok(axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?)
+}
+
+/// The signature, also that of a link, is checked by S3 itself; whether a page asks is not.
+async fn answer_s3(s3: S3Service, request: Request) -> Response {
+    if let Err(reason) = refuse_page(request.headers()) {
+        let xml = format!("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>{reason}</Message></Error>");
+        return (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "application/xml")], xml).into_response();
+    }
+
+    match s3.oneshot(request).await {
+        Ok(response) => response.map(Body::new),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")).into_response(),
+    }
 }
