@@ -47,6 +47,16 @@ async fn the_demo_shows_the_state_of_charge_that_the_program_computes() {
     for step in ["submitted", "in the lab", "\"status\": \"pending\"", "processing", "\"status\": \"done\"", "result"] {
         assert!(shown.contains(step), "{step} is not in:\n{shown}");
     }
+    for http in [
+        "POST /v1/apis/soc/jobs",
+        "authorization: AWS4-HMAC-SHA256 Credential=AKIA",
+        "content-type: application/json",
+        "the API answers HTTP 202 Accepted\n      {\"uuid\":",
+        "GET /v1/jobs/",
+        "the API answers HTTP 200 OK",
+    ] {
+        assert!(shown.contains(http), "{http} is not in:\n{shown}");
+    }
     let soc = &soc_by_hand(directory.path())["soc_percent"];
     assert!(shown.contains(&format!("State of charge after 1200 s: {soc} %")), "{shown}");
     fs::remove_file(directory.path().join("request.json")).unwrap();
@@ -54,13 +64,16 @@ async fn the_demo_shows_the_state_of_charge_that_the_program_computes() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "the demo leaves nothing behind");
 }
 
-/// Starts `bcrlapi-local up` and waits for the environment it writes.
+/// Starts `bcrlapi-local up`, with what it prints in the file `said`, and waits for the environment it writes.
 async fn up(directory: &Path, arguments: &[&str]) -> (Process, Vec<(String, String)>) {
     let env = directory.join("data/env");
     let _ = fs::remove_file(&env);
-    let mut command = Command::new(binary("bcrlapi-local"));
-    let command = command.args(["up", "--port", "0", "--dir", "data"]).args(arguments).current_dir(directory);
-    let process = Process::start(command, directory);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "exec \"$0\" up --port 0 --dir data \"$@\" >said"])
+        .arg(binary("bcrlapi-local"))
+        .args(arguments);
+    let process = Process::start(command.current_dir(directory), directory);
     let written = async || fs::read_to_string(&env).ok().filter(|text| text.contains("BCRLAPI_SHARED"));
     let written = until("the env file", written).await.unwrap();
     let line = |line: &str| {
@@ -132,9 +145,159 @@ async fn load_checks_every_job_and_sums_up() {
     };
     let good = load(&["--jobs", "5", "--seconds", "0.05", "--size-bytes", "50000"]).await;
     assert_exit(&good, 0, "5 succeeded, 0 failed as asked, 0 wrong");
+    assert_exit(&good, 0, "5 jobs for the api mock at http://127.0.0.1:");
+    assert_exit(&good, 0, " s (5 of 5 done)");
     assert_exit(&load(&["--jobs", "3", "--fail-rate", "1"]).await, 0, "0 succeeded, 3 failed as asked, 0 wrong");
     let late = load(&["--jobs", "2", "--seconds", "30", "--timeout", "100ms"]).await;
     assert_exit(&late, 1, "0 succeeded, 0 failed as asked, 2 wrong");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_stops_at_once_where_no_job_will_pass() {
+    let system = System::start().await;
+    let elsewhere = format!("{}/nowhere", system.stack().api_url());
+    fs::write(system.path("broken.json"), "{").unwrap();
+    for (arguments, environment, reasons) in [
+        (
+            &["--api", "double"][..],
+            ("LANG", "C"),
+            [
+                "cannot submit to the api double: no api is called \"double\"",
+                "next: name an api that is offered, as in --api",
+            ],
+        ),
+        (&[], ("AWS_SECRET_ACCESS_KEY", "wrong"), ["(HTTP 403, forbidden)", "next: use the keys of this URL"]),
+        (&[], ("BCRLAPI_URL", &elsewhere), ["(HTTP 404, no-such-path)", "next: check --url, or BCRLAPI_URL"]),
+        (&["--input", "broken.json"], ("LANG", "C"), ["(HTTP 400, invalid-json)", "next: fix what is sent"]),
+    ] {
+        let mut load = system.command("bcrlapi-local");
+        load.args(["load", "--jobs", "20", "--every", "1h"]).args(arguments).env(environment.0, environment.1);
+        let stopped = output(load).await;
+        for reason in reasons {
+            assert_exit(&stopped, 1, reason);
+        }
+        assert!(!text(&stopped.stdout).contains("WRONG"), "{}", text(&stopped.stdout));
+    }
+    assert_eq!(system.stack().store().inbox(chrono::Utc::now()).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_serves_programs_of_ones_own() {
+    let system = System::start().await;
+    let (_agent, _worker) = (system.start_agent(), system.start_worker());
+    fs::write(system.path("soc.json"), programs::SOC_REQUEST).unwrap();
+    let load = |arguments: &[&str]| {
+        let mut command = system.command("bcrlapi-local");
+        command.args(["load", "--every", "10ms", "--api", "soc", "--input"]).args(arguments);
+        output(command)
+    };
+    assert_exit(&load(&["soc.json", "--jobs", "2"]).await, 0, "2 succeeded, 0 failed as asked, 0 wrong");
+    assert_exit(&load(&["missing.json"]).await, 1, "cannot read missing.json");
+    assert_exit(&load(&["soc.json", "--seconds", "1"]).await, 2, "cannot be used with");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_says_how_far_it_is_while_nothing_happens() {
+    let system = System::start().await;
+    let mut load = system.command("bcrlapi-local");
+    load.args(["load", "--jobs", "1", "--timeout", "7s"]);
+    assert_exit(&output(load).await, 1, "0 of 1 done, 1 waiting or running, 0 to be submitted");
+}
+
+/// Waits until `up` has said these words.
+async fn up_says(directory: &Path, words: &str) -> String {
+    let said = async || fs::read_to_string(directory.join("said")).ok().filter(|said| said.contains(words));
+    until(&format!("up to say {words:?}"), said).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_says_what_to_run_where_it_runs_no_worker() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_stack, _) = up(directory.path(), &["--no-worker", "--no-agent"]).await;
+    let said = up_says(directory.path(), "python3 examples/app-server/cron.py data/shared").await;
+    assert!(said.contains("cargo run -q --bin bcrlapi-agent\n"), "{said}");
+    assert!(said.contains("  . data/env && cargo run -q --bin bcrlapi-worker -- python3 "), "{said}");
+
+    let other = tempfile::tempdir().unwrap();
+    let (_stack, _) = up(other.path(), &[]).await;
+    let said = up_says(other.path(), "--wait").await;
+    assert!(!said.contains("cron.py") && !said.contains("bcrlapi-agent"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_offers_the_apis_that_it_is_given_however_they_are_written() {
+    let submit = async |env: &[(String, String)], api: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 1 | \"$0\" submit \"$1\""]).arg(binary("bcrlapi")).arg(api);
+        command.envs(env.iter().cloned());
+        output(command).await
+    };
+    for arguments in [&["--apis", "a, b"][..], &["--apis", "a,", "b"]] {
+        let directory = tempfile::tempdir().unwrap();
+        let (_stack, env) = up(directory.path(), &[arguments, &["--no-agent", "--no-worker"]].concat()).await;
+        for api in ["a", "b"] {
+            assert_exit(&submit(&env, api).await, 0, "submitted");
+        }
+        assert_exit(&submit(&env, "c").await, 3, "no-such-api");
+    }
+
+    let directory = tempfile::tempdir().unwrap();
+    let (_stack, env) = up(directory.path(), &["--apis", "*", "--no-agent"]).await;
+    up_says(directory.path(), "note: the built-in worker has programs for soc and mock only").await;
+    assert_exit(&submit(&env, "whatever").await, 0, "submitted");
+
+    let nothing = Command::new(binary("bcrlapi-local")).args(["up", "--apis", " , "]).output().unwrap();
+    assert_exit(&nothing, 2, "it names no api; give names, as in soc,mock, or '*' for every name");
+}
+
+/// Runs a command on a terminal until it has written some words, ends it, and prints all that it wrote.
+const ON_A_TERMINAL: &str = r"
+import os, pty, signal, sys
+words, command = sys.argv[1].encode(), sys.argv[2:]
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(command[0], command)
+written = b''
+while words not in written:
+    more = os.read(terminal, 65536)
+    if not more:
+        sys.exit('it has ended')
+    written += more
+os.kill(child, signal.SIGKILL)
+sys.stdout.buffer.write(written)
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_have_colors_on_a_terminal_only_and_only_if_they_are_wanted() {
+    const COLOR: &str = "\u{1b}[";
+    let system = System::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let up = ["up", "--port", "0", "--no-worker", "--dir", &directory.path().display().to_string()].map(str::to_owned);
+    for (program, arguments, words) in [
+        ("bcrlapi-agent", vec!["--poll".to_owned(), "100ms".to_owned()], "agent started"),
+        ("bcrlapi-worker", vec!["--".to_owned(), "true".to_owned()], "worker started"),
+        ("bcrlapi-local", up.to_vec(), "agent started"),
+    ] {
+        let log = async |no_color: Option<&str>| {
+            let mut command = Command::new("python3");
+            command.args(["-c", ON_A_TERMINAL, words]).arg(binary(program)).args(&arguments);
+            command.current_dir(system.path("")).envs(system.stack().environment()).env("TERM", "xterm");
+            command.env_remove("NO_COLOR").envs(no_color.map(|value| ("NO_COLOR", value)));
+            let output = output(command).await;
+            assert_exit(&output, 0, words);
+            text(&output.stdout)
+        };
+        assert!(log(None).await.contains(COLOR), "{program} on a terminal");
+        assert!(log(Some("")).await.contains(COLOR), "{program} with an empty NO_COLOR, which says nothing");
+        let plain = log(Some("1")).await;
+        assert!(!plain.contains(COLOR), "{program} with NO_COLOR: {plain}");
+
+        let mut command = system.command(program);
+        let into_a_file = Process::start(command.args(&arguments).env_remove("NO_COLOR"), directory.path());
+        let written = async || Some(into_a_file.log()).filter(|log| log.contains(words));
+        let plain = until("the log in a file", written).await.unwrap();
+        assert!(!plain.contains(COLOR), "{program} into a file: {plain}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,8 @@
 mod args;
 mod commands;
 
-use std::io::{IsTerminal, Write};
+use std::env;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use args::{Args, Command};
@@ -13,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 #[tokio::main]
 async fn main() -> ExitCode {
     if let Err(error) = bcrlapi_settings::check_environment() {
-        let _ = writeln!(std::io::stderr(), "error: {error}");
+        let _ = writeln!(io::stderr(), "error: {error}");
         return ExitCode::FAILURE;
     }
     let args = Args::parse();
@@ -24,10 +25,7 @@ async fn main() -> ExitCode {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
     // A log that cannot be written is no reason to stop.
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(is_colored());
     log.log_internal_errors(false).init();
     let done = match args.command {
         Command::Demo => commands::demo::run().await,
@@ -41,4 +39,9 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether the log has colors: on a terminal, unless `NO_COLOR` says that nobody wants them.
+fn is_colored() -> bool {
+    io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|wish| wish.is_empty())
 }

@@ -30,7 +30,7 @@ pub(crate) async fn submit(state: &State, call: Call, now: DateTime<Utc>) -> Ans
     check_size(&body)?;
     let sha256 = Sha256::digest(&body).into();
     check_digest(digest.as_ref(), &sha256)?;
-    bcrlapi_api::check_json(&body).map_err(not_json)?;
+    bcrlapi_api::check_json(&body).map_err(|fault| not_json(&fault))?;
 
     let payload = Payload { size_bytes: body.len() as u64, sha256: BASE64_STANDARD.encode(sha256) };
     let job = Job::requested(new_id(), api, owner, payload);
@@ -137,7 +137,7 @@ fn check_digest(declared: Option<&ContentDigest>, sha256: &[u8; 32]) -> Result<(
     Err(Problem::new(ProblemKind::DigestMismatch, detail))
 }
 
-fn not_json(fault: JsonFault) -> Problem {
+fn not_json(fault: &JsonFault) -> Problem {
     Problem::new(ProblemKind::InvalidJson, format!("the body is not JSON: {fault}"))
 }
 

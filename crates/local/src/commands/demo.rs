@@ -3,12 +3,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
-use bcrlapi::Client;
-use bcrlapi_api::JobResource;
+use bcrlapi::{Client, Signer};
+use bcrlapi_api::{JobResource, routes};
 use bcrlapi_domain::{ApiName, Status};
 use bcrlapi_exchange::{Queue, layout};
-use bcrlapi_local::{Lab, Settings, Stack, programs, until};
+use bcrlapi_local::{Lab, REGION, Settings, Stack, programs, until};
+use http::header::{CONTENT_TYPE, HOST};
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::say;
@@ -41,8 +47,13 @@ async fn show(stack: &Stack, lab: &mut Lab, api: &ApiName) -> anyhow::Result<()>
     let started = Instant::now();
     let client = stack.client(&stack.principals()[0])?;
     let shared = stack.shared();
-    let job = client.submit(api, programs::SOC_REQUEST.as_bytes().to_vec()).await?;
-    step(started, "submitted", &format!("{} to {}, signed with SigV4", job.uuid, stack.api_url()));
+
+    step(started, "submit", &format!("to {}, signed with SigV4", stack.api_url()));
+    let (status, answer) = call(stack, Method::POST, &routes::submit(api), programs::SOC_REQUEST).await?;
+    step(started, "submitted", &format!("the API answers HTTP {status}"));
+    say(&format!("      {}", head(&String::from_utf8_lossy(&answer))));
+    ensure!(status == StatusCode::ACCEPTED, "the job was not accepted");
+    let job: JobResource = serde_json::from_slice(&answer)?;
 
     let request = shared.join(layout::request(job.uuid));
     let entry = until("the job to be in the shared directory", async || entry_line(&shared, &job)).await?;
@@ -62,14 +73,45 @@ async fn show(stack: &Stack, lab: &mut Lab, api: &ApiName) -> anyhow::Result<()>
     say(&format!("      {}", head(&String::from_utf8_lossy(&response))));
     say(&format!("      {}", entry_line(&shared, &job).unwrap_or_default()));
 
-    let result = client.result(job.uuid).await?;
+    step(started, "fetch", "the result, as the caller");
+    let (status, result) = call(stack, Method::GET, &routes::result(job.uuid), "").await?;
+    step(started, "result", &format!("the API answers HTTP {status}"));
     ensure!(result == response, "the result is not the response file");
     let size = result.len();
-    step(started, "result", &format!("{size} bytes through the API, the same as response/{}.json", job.uuid));
+    say(&format!("      {size} bytes, the same as response/{}.json", job.uuid));
     let result: Value = serde_json::from_slice(&result)?;
     say(&format!("\nState of charge after {} s: {} %", result["duration_s"], result["soc_percent"]));
     say("Next: cargo run --bin bcrlapi-local -- up");
     Ok(())
+}
+
+/// Shows a request line by line, sends it signed as the first principal, and gives what comes back.
+async fn call(stack: &Stack, method: Method, path: &str, body: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+    let url = format!("{}{path}", stack.api_url());
+    let host = stack.api_url().trim_start_matches("http://");
+    let mut request = http::Request::builder().method(method).uri(url).header(HOST, host);
+    if !body.is_empty() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    let mut request = request.body(body.as_bytes().to_vec())?;
+    Signer::new(stack.principals()[0].credentials(), REGION).sign(&mut request).await?;
+    // What a server is sent: the path alone.
+    *request.uri_mut() = path.parse()?;
+
+    say(&format!("      {} {path}", request.method()));
+    for (name, value) in request.headers() {
+        say(&format!("      {name}: {}", head(&String::from_utf8_lossy(value.as_bytes()))));
+    }
+    if !body.is_empty() {
+        say(&format!("      {}", head(body)));
+    }
+
+    let socket = TcpStream::connect(host).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
+    tokio::spawn(connection);
+    let answer = sender.send_request(request.map(|body| Full::new(Bytes::from(body)))).await?;
+    let status = answer.status();
+    Ok((status, answer.into_body().collect().await?.to_bytes()))
 }
 
 /// The program of the demo. In a lab it would run for minutes; here a second has to do.

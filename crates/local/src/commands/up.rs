@@ -9,22 +9,20 @@ use bcrlapi_local::{Lab, Settings, Stack, programs};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::say;
-use crate::args::Up;
+use crate::args::{Offer, Up};
 
 /// Short, because it costs nothing here.
 const POLL: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let apis = Offer::together(&args.apis);
     if !args.no_worker {
         programs::check_python()?;
-        let served = |api: &&ApiName| programs::APIS.contains(&api.as_str());
-        for api in args.apis.iter().filter(|api| !served(api)) {
-            say(&format!("note: the built-in worker has no program for {api}; bring your own worker with --no-worker"));
-        }
+        note_what_the_worker_cannot_run(&apis);
     }
-    let (owner_scope, queue_limit) = (args.owner_scope, args.queue_limit);
-    let settings = Settings { apis: args.apis.clone(), owner_scope, queue_limit };
+
+    let settings = Settings { apis, owner_scope: args.owner_scope, queue_limit: args.queue_limit };
     let stack = Stack::start(&args.dir, args.port, &settings).await?;
     let mut lab = Lab::default();
     if !args.no_agent {
@@ -43,8 +41,17 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     for (name, value) in stack.environment().into_iter().filter(|(name, _)| !name.contains("KEY")) {
         say(&format!("  {name:<26} {value}"));
     }
-    say(&format!("  {:<26} {directory}/principals.json", "keys of some callers"));
-    say(&format!("\nIn another shell:\n\n  . {directory}/env\n  {}", submit_example(&args)));
+    say(&format!("  {:<26} {directory}/principals.json", "other test callers' keys"));
+    say(&format!("\nIn another shell:\n\n  . {directory}/env\n  {}", submit_example(&settings.apis)));
+    if args.no_agent {
+        say(&format!("\nNo agent runs, so no job reaches the lab. In one more shell:\n\n{}", agent_example(&args.dir)));
+    }
+    if args.no_worker {
+        say(&format!(
+            "\nNo worker runs, so jobs wait. In one more shell, one of these:\n\n{}",
+            worker_example(&args.dir)
+        ));
+    }
 
     tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
     say("stopping");
@@ -60,12 +67,38 @@ fn write_for_owner(file: &Path, content: &str) -> io::Result<()> {
     file.write_all(content.as_bytes())
 }
 
-fn submit_example(args: &Up) -> String {
+fn note_what_the_worker_cannot_run(apis: &[ApiName]) {
+    let served = programs::APIS;
+    if apis.is_empty() {
+        let served = served.join(" and ");
+        say(&format!(
+            "note: the built-in worker has programs for {served} only; bring your own worker with --no-worker"
+        ));
+    }
+    for api in apis.iter().filter(|api| !served.contains(&api.as_str())) {
+        say(&format!("note: the built-in worker has no program for {api}; bring your own worker with --no-worker"));
+    }
+}
+
+fn submit_example(apis: &[ApiName]) -> String {
     let submit = "cargo run -q --bin bcrlapi -- submit";
-    match args.apis.first().map_or("soc", |api| api.as_str()) {
+    match apis.first().map_or("soc", |api| api.as_str()) {
         "soc" => format!("{submit} soc --input examples/soc/request.json --wait"),
         api => format!("echo '{{}}' | {submit} {api} --wait"),
     }
+}
+
+fn agent_example(directory: &Path) -> String {
+    format!("  . {}/env\n  cargo run -q --bin bcrlapi-agent", directory.display())
+}
+
+/// The worker with a program, and the script for cron.
+fn worker_example(directory: &Path) -> String {
+    let directory = directory.display();
+    let program = "examples/app-server/main.py     # or your own program";
+    let worker = format!("  . {directory}/env && cargo run -q --bin bcrlapi-worker -- python3 {program}");
+    let script = format!("  python3 examples/app-server/cron.py {directory}/shared     # runs one job each time");
+    format!("{worker}\n{script}")
 }
 
 /// The value as one word for any POSIX shell.
