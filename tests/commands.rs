@@ -166,9 +166,9 @@ async fn load_stops_at_once_where_no_job_will_pass() {
                 "next: name an api that is offered, as in --api",
             ],
         ),
-        (&[], ("AWS_SECRET_ACCESS_KEY", "wrong"), ["(HTTP 403, forbidden)", "next: use the keys of this URL"]),
-        (&[], ("BCRLAPI_URL", &elsewhere), ["(HTTP 404, no-such-path)", "next: check --url, or BCRLAPI_URL"]),
-        (&["--input", "broken.json"], ("LANG", "C"), ["(HTTP 400, invalid-json)", "next: fix what is sent"]),
+        (&[], ("AWS_SECRET_ACCESS_KEY", "wrong"), ["(HTTP 403, forbidden, request ", "next: use the keys of this URL"]),
+        (&[], ("BCRLAPI_URL", &elsewhere), ["(HTTP 404, no-such-path, ", "next: check --url, or BCRLAPI_URL"]),
+        (&["--input", "broken.json"], ("LANG", "C"), ["(HTTP 400, invalid-json, ", "next: fix what is sent"]),
     ] {
         let mut load = system.command("bcrlapi-local");
         load.args(["load", "--jobs", "20", "--every", "1h"]).args(arguments).env(environment.0, environment.1);
@@ -264,6 +264,8 @@ while words not in written:
         sys.exit('it has ended')
     written += more
 os.kill(child, signal.SIGKILL)
+# The next one takes the lock that this one has until it is gone.
+os.waitpid(child, 0)
 sys.stdout.buffer.write(written)
 ";
 

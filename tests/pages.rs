@@ -65,7 +65,7 @@ fn s3(system: &System) -> http::Request<Vec<u8>> {
 }
 
 fn hex_of(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 fn put(request: &mut http::Request<Vec<u8>>, name: &'static str, value: &str) {

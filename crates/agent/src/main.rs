@@ -1,8 +1,7 @@
 //! The `bcrlapi-agent` command.
 
-use std::env;
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -183,7 +182,7 @@ fn main() -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(log)
-        .with_ansi(is_colored())
+        .with_ansi(bcrlapi_settings::shows_colors(&io::stderr()))
         .log_internal_errors(false)
         .init();
     // It waits more than it works, and what takes long has threads of its own: one thread is quicker here than two that
@@ -193,11 +192,6 @@ fn main() -> anyhow::Result<ExitCode> {
     // A file system that hangs would hold up the stop for ever.
     runtime.shutdown_timeout(HUNG_WORK_LIMIT);
     ended
-}
-
-/// Whether the log has colors: on a terminal, unless `NO_COLOR` says that nobody wants them.
-fn is_colored() -> bool {
-    io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|wish| wish.is_empty())
 }
 
 async fn run(args: Args) -> anyhow::Result<ExitCode> {

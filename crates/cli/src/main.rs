@@ -13,8 +13,7 @@ mod progress;
 mod table;
 mod wait;
 
-use std::env;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
@@ -26,12 +25,7 @@ async fn main() -> ExitCode {
         // Only our own words: those of the libraries below may have secrets in them.
         let ours = EnvFilter::new("bcrlapi=debug");
         let log = tracing_subscriber::fmt().with_env_filter(ours).with_writer(io::stderr).with_target(false);
-        log.with_ansi(is_coloured()).init();
+        log.with_ansi(bcrlapi_settings::shows_colors(&io::stderr())).init();
     }
     commands::run(args).await
-}
-
-/// Whether anybody sees colours, and wants them. Source: no-color.org.
-fn is_coloured() -> bool {
-    io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -3,8 +3,7 @@
 mod args;
 mod commands;
 
-use std::env;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use args::{Args, Command};
@@ -25,7 +24,10 @@ async fn main() -> ExitCode {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
     // A log that cannot be written is no reason to stop.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(is_colored());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(bcrlapi_settings::shows_colors(&io::stderr()));
     log.log_internal_errors(false).init();
     let done = match args.command {
         Command::Demo => commands::demo::run().await,
@@ -39,9 +41,4 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Whether the log has colors: on a terminal, unless `NO_COLOR` says that nobody wants them.
-fn is_colored() -> bool {
-    io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|wish| wish.is_empty())
 }

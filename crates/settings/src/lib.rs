@@ -6,6 +6,7 @@ pub mod aws;
 
 use std::env;
 use std::ffi::OsStr;
+use std::io::IsTerminal;
 
 /// Beginnings of the names that are ours or those of the AWS SDKs.
 const PREFIXES: [&str; 2] = ["AWS_", "BCRLAPI_"];
@@ -85,6 +86,12 @@ pub fn check(name: &str, value: &str) -> Result<(), BadSetting> {
         Some(fault) => Err(BadSetting { name: name.to_owned(), fault }),
         None => Ok(()),
     }
+}
+
+/// Whether colors belong on this stream: it is a terminal, and `NO_COLOR` does not say that nobody wants them.
+/// Source: no-color.org.
+pub fn shows_colors(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|wish| wish.is_empty())
 }
 
 fn check_os(name: &str, value: &OsStr) -> Result<(), BadSetting> {

@@ -1,7 +1,6 @@
 //! The `bcrlapi-worker` command.
 
-use std::env;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -116,7 +115,7 @@ fn main() -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(log)
-        .with_ansi(is_colored())
+        .with_ansi(bcrlapi_settings::shows_colors(&io::stderr()))
         .log_internal_errors(false)
         .init();
 
@@ -134,11 +133,6 @@ fn main() -> anyhow::Result<ExitCode> {
     // After a hang-up there is nobody to be told, and the work was done.
     let _ = writeln!(io::stdout(), "ran {jobs_run} job(s)");
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether the log has colors: on a terminal, unless `NO_COLOR` says that nobody wants them.
-fn is_colored() -> bool {
-    io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|wish| wish.is_empty())
 }
 
 fn check(work: &Work) -> anyhow::Result<ExitCode> {

@@ -164,7 +164,7 @@ fn is_final(error: &ClientError) -> bool {
     let may_pass_later = [StatusCode::REQUEST_TIMEOUT, StatusCode::CONFLICT, StatusCode::TOO_MANY_REQUESTS];
     match status_of(error) {
         Some(status) => (status.is_client_error() || status.is_redirection()) && !may_pass_later.contains(&status),
-        None => matches!(error, ClientError::Unsigned(_)),
+        None => matches!(error, ClientError::Unsigned { .. }),
     }
 }
 

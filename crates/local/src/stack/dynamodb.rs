@@ -25,7 +25,7 @@ use super::signature::Unauthorized;
 use super::{Authorizer, Principal, REGION};
 
 const SERVICE: &str = "dynamodb";
-/// The largest body that is read. Source: DynamoDB quotas, "BatchWriteItem".
+/// The largest body that is read. Source: `DynamoDB` quotas, `BatchWriteItem`.
 const BODY_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// How far the caller's clock may be off. Source: DynamoDB's answer "Signature expired".
 const CLOCK_SKEW_MAX: TimeDelta = TimeDelta::minutes(15);

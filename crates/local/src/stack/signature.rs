@@ -1,5 +1,6 @@
-//! Checking SigV4, for the gateway as API Gateway's IAM authorizer does, and for DynamoDB. The canonical request is written here by the published rules,
-//! and not by the crate that our client signs with: one mistake is not made on both sides.
+//! Checking SigV4, for the gateway as API Gateway's IAM authorizer does, and for DynamoDB. The canonical request is
+//! written here by the published rules, and not by the crate that our client signs with: one mistake is not made on both
+//! sides.
 //!
 //! A signature stands in the `authorization` header. One in the query (a presigned URL) is refused: API Gateway would
 //! take it, but no caller needs it, and its parameters would go on to functions that know none of them.
