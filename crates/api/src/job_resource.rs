@@ -29,7 +29,7 @@ pub struct JobResource {
     pub finish_date: Option<DateTime<Utc>>,
     /// When it will be gone.
     pub expiry_date: DateTime<Utc>,
-    /// Whether it was asked back after the lab had taken it. The program may have been quicker.
+    /// Whether the caller asked to cancel it when the lab already had it. Its program may start before that.
     pub cancel_requested: bool,
     /// Where to go from here.
     pub links: JobLinks,

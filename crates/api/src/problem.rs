@@ -39,9 +39,9 @@ pub enum ProblemKind {
     NoSuchJob,
     /// The job is not done yet.
     ResultNotReady,
-    /// The job's program runs; it cannot be taken back any more.
+    /// The job's program runs; it cannot be canceled any more.
     NotCancelable,
-    /// The job is done; it cannot be taken back any more.
+    /// The job is done; it cannot be canceled any more.
     AlreadyDone,
     /// The path has no such method.
     MethodNotAllowed,

@@ -81,7 +81,7 @@ async fn show(stack: &Stack, lab: &mut Lab, api: &ApiName) -> anyhow::Result<()>
     say(&format!("      {size} bytes, the same as response/{}.json", job.uuid));
     let result: Value = serde_json::from_slice(&result)?;
     say(&format!("\nState of charge after {} s: {} %", result["duration_s"], result["soc_percent"]));
-    say("Next: cargo run --bin bcrlapi-local -- up");
+    say("Next: bcrlapi-local up");
     Ok(())
 }
 

@@ -81,22 +81,22 @@ fn note_what_the_worker_cannot_run(apis: &[ApiName]) {
 }
 
 fn submit_example(apis: &[ApiName]) -> String {
-    let submit = "cargo run -q --bin bcrlapi -- submit";
+    let submit = "bcrlapi submit";
     match apis.first().map_or("soc", |api| api.as_str()) {
-        "soc" => format!("{submit} soc --input examples/soc/request.json --wait"),
+        "soc" => format!("{submit} soc examples/soc/request.json --wait"),
         api => format!("echo '{{}}' | {submit} {api} --wait"),
     }
 }
 
 fn agent_example(directory: &Path) -> String {
-    format!("  . {}/env\n  cargo run -q --bin bcrlapi-agent", directory.display())
+    format!("  . {}/env\n  bcrlapi-agent", directory.display())
 }
 
 /// The worker with a program, and the script for cron.
 fn worker_example(directory: &Path) -> String {
     let directory = directory.display();
     let program = "examples/app-server/main.py     # or your own program";
-    let worker = format!("  . {directory}/env && cargo run -q --bin bcrlapi-worker -- python3 {program}");
+    let worker = format!("  . {directory}/env && bcrlapi-worker -- python3 {program}");
     let script = format!("  python3 examples/app-server/cron.py {directory}/shared     # runs one job each time");
     format!("{worker}\n{script}")
 }
