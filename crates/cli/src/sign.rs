@@ -1,4 +1,5 @@
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
@@ -7,21 +8,35 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
-
 use bcrlapi_settings::aws::CaBundle;
+use tokio::sync::Mutex;
 
 use crate::ClientError;
 use crate::error::{chain, root_cause};
 use crate::profile::{ChosenProfile, set};
 
+/// How long credentials are used before their source is asked again.
+const CREDENTIALS_AGE_MAX: Duration = Duration::from_mins(5);
+/// How long before their expiry they are used no more.
+const BEFORE_EXPIRY: Duration = Duration::from_mins(1);
+
 /// Signs requests for API Gateway with SigV4 (service `execute-api`).
 #[derive(Clone, Debug)]
 pub struct Signer {
-    credentials: SharedCredentialsProvider,
+    provider: SharedCredentialsProvider,
+    /// What the provider has last given. To ask it may run a program, or call another service.
+    last: Arc<Mutex<Option<Found>>>,
     region: String,
     /// The command that makes expired credentials good again.
     renewal: Option<String>,
     ca_bundle: Option<CaBundle>,
+}
+
+/// Credentials, and when they were asked for.
+#[derive(Clone, Debug)]
+struct Found {
+    credentials: Credentials,
+    at: Instant,
 }
 
 /// What a person may choose for one call. What is not chosen is found as the AWS CLI finds it.
@@ -40,7 +55,8 @@ impl Signer {
     /// Signs with these credentials.
     pub fn new(credentials: impl ProvideCredentials + 'static, region: impl Into<String>) -> Self {
         Self {
-            credentials: SharedCredentialsProvider::new(credentials),
+            provider: SharedCredentialsProvider::new(credentials),
+            last: Arc::default(),
             region: region.into(),
             renewal: None,
             ca_bundle: None,
@@ -71,11 +87,11 @@ impl Signer {
             next: Some("set AWS_REGION to the API's region, or pass --region".to_owned()),
         })?;
 
-        let credentials = match &choices.profile {
+        let provider = match &choices.profile {
             Some(name) => of_profile(name, &region, ca_bundle.as_ref()),
             None => of_chain(&region, ca_bundle.as_ref()).await?,
         };
-        Ok(Self { credentials, region, renewal: profile.renewal(), ca_bundle })
+        Ok(Self { provider, last: Arc::default(), region, renewal: profile.renewal(), ca_bundle })
     }
 
     /// The region in the URL of an API, or of its endpoint in a VPC; a custom domain names none.
@@ -115,7 +131,7 @@ impl Signer {
     ///
     /// There are no credentials now, or they cannot stand in a header.
     pub async fn sign(&self, request: &mut http::Request<Vec<u8>>) -> Result<(), ClientError> {
-        let credentials = self.credentials.provide_credentials().await.map_err(|error| self.no_credentials(&error))?;
+        let credentials = self.credentials().await?;
         check(&credentials)?;
 
         let identity = credentials.into();
@@ -137,6 +153,19 @@ impl Signer {
         Ok(())
     }
 
+    /// The credentials; asked for again from time to time, since a file may have new ones, and before they expire.
+    async fn credentials(&self) -> Result<Credentials, ClientError> {
+        let mut last = self.last.lock().await;
+        if let Some(found) = last.as_ref().filter(|found| found.is_fresh()) {
+            return Ok(found.credentials.clone());
+        }
+
+        let provided = self.provider.provide_credentials().await;
+        let credentials = provided.map_err(|error| self.no_credentials(&error))?;
+        *last = Some(Found { credentials: credentials.clone(), at: Instant::now() });
+        Ok(credentials)
+    }
+
     fn no_credentials(&self, error: &dyn std::error::Error) -> ClientError {
         tracing::debug!(error = chain(error), "no credentials");
         match &self.renewal {
@@ -153,6 +182,13 @@ impl Signer {
                 ),
             },
         }
+    }
+}
+
+impl Found {
+    fn is_fresh(&self) -> bool {
+        let expires_soon = self.credentials.expiry().is_some_and(|expiry| expiry < SystemTime::now() + BEFORE_EXPIRY);
+        self.at.elapsed() < CREDENTIALS_AGE_MAX && !expires_soon
     }
 }
 
