@@ -176,12 +176,12 @@ async fn only_a_submit_that_may_have_arrived_is_said_to() {
     let submit = ["submit", "mock", "in.json", "--idempotency-key", "mine"];
     let nowhere = run(&system, &submit, &[("BCRLAPI_URL", "http://127.0.0.1:9")]).await;
     assert_said(&nowhere, 4, &["cannot reach 127.0.0.1:9: Connection refused", "next: is `bcrlapi-local up` running?"]);
-    assert!(!stderr(&nowhere).contains("may be submitted"));
+    assert!(!stderr(&nowhere).contains("may have been submitted"));
 
     let api = Faults::start(system.stack().api_url()).await;
     api.always(Fate::LoseAnswer);
     let lost = run(&system, &submit, &[("BCRLAPI_URL", api.url())]).await;
-    assert_said(&lost, 4, &["may be submitted all the same", "next: repeat the submit with --idempotency-key mine"]);
+    assert_said(&lost, 4, &["may have been submitted anyway", "next: submit again with --idempotency-key mine"]);
     let again = run(&system, &submit, &[]).await;
     assert_said(&again, 0, &["already submitted"]);
 }
@@ -216,16 +216,16 @@ async fn a_setting_that_windows_has_touched_is_named() {
     let system = System::start().await;
     for name in ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "BCRLAPI_URL"] {
         let output = run(&system, &["lab"], &[(name, "value\r")]).await;
-        assert_said(&output, 2, &[&format!("error: {name} has a carriage return in it")]);
+        assert_said(&output, 2, &[&format!("error: {name} contains a carriage return")]);
         let output = run(&system, &["lab"], &[(name, "\u{feff}value")]).await;
-        assert_said(&output, 2, &[&format!("error: {name} has a byte order mark in it")]);
+        assert_said(&output, 2, &[&format!("error: {name} contains a byte order mark")]);
     }
     let output = run(&system, &["lab", "--region", "eu-west-1\r"], &[]).await;
-    assert_said(&output, 2, &["error: --region has a carriage return in it"]);
+    assert_said(&output, 2, &["error: --region contains a carriage return"]);
 
     for program in ["bcrlapi-agent", "bcrlapi-worker", "bcrlapi-local"] {
         let output = Command::new(binary(program)).env("BCRLAPI_SHARED", "/shared\r").output().unwrap();
-        assert!(stderr(&output).contains("error: BCRLAPI_SHARED has a carriage return in it"), "{program}");
+        assert!(stderr(&output).contains("error: BCRLAPI_SHARED contains a carriage return"), "{program}");
     }
 }
 
@@ -290,7 +290,7 @@ async fn the_certificate_of_a_proxy_is_trusted_where_the_aws_cli_is_told_to() {
     let ca = system.path("ca.pem").display().to_string();
 
     let unknown = run(&system, &["lab"], &[("BCRLAPI_URL", &url)]).await;
-    assert_said(&unknown, 4, &["certificate", "next: if a proxy of yours opens TLS, set AWS_CA_BUNDLE"]);
+    assert_said(&unknown, 4, &["certificate", "next: if your proxy inspects TLS, set AWS_CA_BUNDLE"]);
     assert_said(&run(&system, &["lab"], &[("BCRLAPI_URL", &url), ("AWS_CA_BUNDLE", &ca)]).await, 0, &[]);
 
     fs::write(system.path("config"), format!("[default]\nca_bundle = {ca}\n")).unwrap();
@@ -301,7 +301,7 @@ async fn the_certificate_of_a_proxy_is_trusted_where_the_aws_cli_is_told_to() {
         &[],
     );
     let missing = run(&system, &["lab"], &[("BCRLAPI_URL", &url), ("AWS_CA_BUNDLE", "/no/such.pem")]).await;
-    assert_said(&missing, 2, &["cannot use the certificates of /no/such.pem: No such file", "set AWS_CA_BUNDLE"]);
+    assert_said(&missing, 2, &["cannot use the certificates of /no/such.pem: No such file", "next: set AWS_CA_BUNDLE"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -359,7 +359,7 @@ async fn a_result_that_is_not_what_was_sent_is_not_shown() {
     for digest in [another, "content-digest: sha-256=LCa0\r\n", "content-digest: sha-512=:AAAA:\r\n", ""] {
         let api = Canned::start(http("200 OK", digest, "\"evil\"")).await;
         let output = run(&system, &["result", &uuid], &[("BCRLAPI_URL", &api.url)]).await;
-        assert_said(&output, 4, &["the result was damaged on its way", "next: fetch it again"]);
+        assert_said(&output, 4, &["cannot trust the result", "next: fetch it again"]);
         assert_eq!(output.stdout, b"", "{digest}");
     }
 }

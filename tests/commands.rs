@@ -330,7 +330,7 @@ async fn the_clients_exit_code_says_what_happened() {
     assert_exit(&run(&["wait", &failed_uuid], &[]).await, 1, "failed");
     let no_result = run(&["result", &failed_uuid], &[]).await;
     assert_exit(&no_result, 1, "as it was asked to");
-    assert_exit(&no_result, 1, "next: fix the input by what the program says, and submit it again");
+    assert_exit(&no_result, 1, "next: fix the input as the program's error says, and submit again");
 
     assert_exit(&run(&["submit"], &[]).await, 2, "Usage");
     assert_exit(&run(&["submit", "mock", "--input", "missing.json"], &[]).await, 2, "missing.json");

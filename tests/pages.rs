@@ -152,7 +152,7 @@ async fn no_port_permits_a_page_anything() {
 
 /// On a network, Prometheus calls the lab's server by a name.
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_on_a_network_are_served_under_every_name_but_to_no_page() {
+async fn metrics_on_a_network_are_served_under_every_name_but_not_across_origins() {
     let system = System::start().await;
     let agent = system.start_agent_with(&[("BCRLAPI_METRICS", "0.0.0.0:0")]);
     let url = metrics::url(&agent).await;

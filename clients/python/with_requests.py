@@ -56,7 +56,7 @@ def retry_after_s(answer):
 def call(method, path, **request):
     """Every try is signed anew, because a signature is good for five minutes."""
     url = setting("BCRLAPI_URL") + path
-    for _ in range(TRIES_MAX):
+    for tries_left in reversed(range(TRIES_MAX)):
         try:
             # A redirect would take the session token and the body to another host.
             answer = requests.request(
@@ -68,10 +68,12 @@ def call(method, path, **request):
             requests.exceptions.ChunkedEncodingError,
         ) as error:
             reason = error
-            time.sleep(RETRY_AFTER_S)
+            if tries_left:
+                time.sleep(RETRY_AFTER_S)
             continue
         if 300 <= answer.status_code < 400:
-            to = answer.headers.get("Location", "nowhere")
+            # What stands behind the question mark may be secret.
+            to = answer.headers.get("Location", "nowhere").partition("?")[0]
             sys.exit(
                 f"{method} {url}: {answer.status_code}, a redirect to {to}. The API sends none, so it is not followed: "
                 "check BCRLAPI_URL, and whether a proxy or a login page stands in between"
@@ -82,7 +84,8 @@ def call(method, path, **request):
         reason = f"{answer.status_code}: {answer.text[:SHOWN_MAX_CHARS]}"
         if answer.status_code not in PASSING:
             break
-        time.sleep(retry_after_s(answer))
+        if tries_left:
+            time.sleep(retry_after_s(answer))
     sys.exit(f"{method} {url}: {reason}")
 
 

@@ -124,9 +124,9 @@ struct Pace {
     poll: Duration,
     #[command(flatten)]
     limits: Limits,
-    /// Serve metrics for Prometheus at this address, under /metrics, as in 127.0.0.1:9464. Anybody who reaches the address may
-    /// read them, except web pages, so keep to loopback or to a network of your own. On loopback it is called by address or
-    /// as localhost.
+    /// Serve metrics for Prometheus at this address, under /metrics, as in 127.0.0.1:9464. Anybody who reaches the address
+    /// may read them: keep to loopback, where web pages are refused, or to a network of your own. On loopback, call it by
+    /// its address or as localhost.
     #[arg(long, env = "BCRLAPI_METRICS", value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
 }

@@ -18,10 +18,10 @@ pub enum JsonFault {
     #[error("it is UTF-16; send UTF-8 without a byte order mark")]
     Utf16,
     /// It is packed.
-    #[error("it is compressed by gzip; send it as it is")]
+    #[error("it is compressed with gzip; send it uncompressed")]
     Gzip,
     /// It has bytes that are not UTF-8.
-    #[error("it is not UTF-8: byte 0x{value:02x} at byte {at}{}; send UTF-8", may_be(*looks_like))]
+    #[error("it is not UTF-8: byte 0x{value:02x} at position {at}{}; send UTF-8", may_be(*looks_like))]
     NotUtf8 {
         /// The byte.
         value: u8,

@@ -54,7 +54,8 @@ impl Answer {
 
     /// What it says of why not.
     pub(crate) fn refused(&self) -> ClientError {
-        if let (true, Some(location)) = (self.status.is_redirection(), self.headers.get(LOCATION)) {
+        let location = self.headers.get(LOCATION).filter(|_| self.status.is_redirection());
+        if let Some(location) = location {
             return ClientError::Redirected {
                 host: self.host.clone(),
                 status: self.status,

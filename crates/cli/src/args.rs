@@ -19,9 +19,9 @@ Exit codes:
   1    the job did not succeed
   2    wrong usage, no credentials, or a file that cannot be read or written
   3    the API refused
-  4    the API could not be reached, or a result was damaged on its way
+  4    the API could not be reached, or a result was corrupted in transit
   5    the job was not done within --timeout
-  130  stopped by Ctrl-C";
+  130  stopped by Ctrl-C (143: by SIGTERM)";
 
 const CONNECTION: &str = "API and credentials";
 const PRINTING: &str = "What is printed";
@@ -35,17 +35,17 @@ pub(crate) struct Args {
     /// The API's URL, stage included (output of the deployment).
     #[arg(long, env = "BCRLAPI_URL", global = true, value_name = "URL", help_heading = CONNECTION)]
     pub(crate) url: Option<String>,
-    /// The profile of the AWS CLI to sign with, also before keys of the environment.
+    /// The AWS CLI profile to sign with; takes precedence over keys in the environment.
     #[arg(long, global = true, value_name = "NAME", help_heading = CONNECTION)]
     pub(crate) profile: Option<String>,
-    /// The API's region, before that of the environment and that of the URL.
+    /// The API's region; takes precedence over the environment and the URL.
     #[arg(long, global = true, value_name = "REGION", help_heading = CONNECTION)]
     pub(crate) region: Option<String>,
     /// Print what the API answers, as JSON, refusals too. A submit that waits prints the result, or the job where there
     /// is none.
     #[arg(long, global = true, help_heading = PRINTING)]
     pub(crate) json: bool,
-    /// Say each call, its answer and its request id on standard error.
+    /// Log each call, its answer and its request id to standard error.
     #[arg(short = 'v', long, visible_alias = "verbose", global = true, help_heading = PRINTING)]
     pub(crate) debug: bool,
     #[command(subcommand)]
@@ -62,7 +62,7 @@ pub(crate) enum Command {
         /// The program's input, a JSON file; - or nothing is standard input.
         #[arg(value_name = "FILE|-")]
         file: Option<PathBuf>,
-        /// The same.
+        /// The same file, as an option.
         #[arg(long, value_name = "FILE|-", conflicts_with = "file")]
         input: Option<PathBuf>,
         /// Wait for the job's end and print its result.
@@ -104,7 +104,8 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 20, value_name = "N", value_parser = at_least_one)]
         limit: usize,
     },
-    /// Cancel a job. The lab is asked for one that it has, which takes about 15 seconds; one that runs goes on.
+    /// Cancel a job. If the lab already has it, the lab must hand it back first (about 15 seconds). A running job
+    /// continues.
     Cancel {
         /// The job.
         uuid: JobId,
@@ -118,11 +119,11 @@ pub(crate) enum Command {
         /// Write it to this file instead of standard output. An older file is replaced when the whole result is there.
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// Make CSV of it: of a list of objects, or of the one such list in an object. Text that a spreadsheet would take
-        /// for a formula gets a ' in front.
+        /// Convert to CSV: a list of objects, or an object with exactly one such list. Text that a spreadsheet would run
+        /// as a formula gets a leading '.
         #[arg(long)]
         csv: bool,
-        /// Make CSV that Excel opens right in every language: with a byte order mark and Windows line ends.
+        /// Convert to CSV that Excel opens correctly in any language: with a byte order mark and Windows line ends.
         #[arg(long, conflicts_with = "csv")]
         excel: bool,
     },

@@ -29,9 +29,9 @@ const IDLE_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_PAUSE_MIN: Duration = Duration::from_millis(100);
 const LOOK_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long a wait bears that nothing but failures come back: a VPN that is set up again, a train in a tunnel.
-pub const WAIT_PATIENCE: Duration = Duration::from_mins(15);
+const WAIT_PATIENCE: Duration = Duration::from_mins(15);
 /// How long, where the API has not answered yet: then the URL is perhaps wrong.
-pub const FIRST_ANSWER_PATIENCE: Duration = Duration::from_mins(1);
+const FIRST_ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 /// How often a call is tried, the pause before the second try, which then doubles, and the longest pause that the API
 /// may ask for: who is told to come back in a minute is told so.
 const TRIES: u32 = 5;
@@ -197,15 +197,17 @@ impl Client {
         self.get(routes::result_link(id)).await
     }
 
-    /// Asks for the job until it is done; shows every answer, and every failure that is borne, to `on_look`. Failures are
-    /// borne for [`WAIT_PATIENCE`], or for [`FIRST_ANSWER_PATIENCE`] before the first answer.
+    /// Asks for the job until it is done, and passes each answer and each tolerated failure to `on_look`. Failures are
+    /// tolerated for 15 minutes, or for one minute before the first answer.
     pub async fn wait(
         &self,
         id: JobId,
         mut on_look: impl FnMut(Result<&JobResource, &ClientError>),
     ) -> Result<JobResource, ClientError> {
         let look = Call { limit: LOOK_LIMIT, ..Call::new(Method::GET, routes::job(id)) };
-        let (mut pause, mut has_answered, mut last_answer) = (LOOK_PAUSE_MIN, false, Instant::now());
+        let mut pause = LOOK_PAUSE_MIN;
+        let mut last_answer = Instant::now();
+        let mut has_answered = false;
         loop {
             let looked = match self.try_once(&look).await {
                 Ok(answer) => answer.parse::<JobResource>(),
@@ -219,17 +221,16 @@ impl Client {
                     if job.status == Status::Done {
                         return Ok(job);
                     }
-                    (has_answered, last_answer) = (true, Instant::now());
+                    last_answer = Instant::now();
+                    has_answered = true;
                 }
                 Err(error) => {
-                    let (may_pass, patience) = if has_answered {
-                        (error.is_on_the_way(), WAIT_PATIENCE)
-                    } else {
-                        (error.may_pass(), FIRST_ANSWER_PATIENCE)
-                    };
+                    let patience = if has_answered { WAIT_PATIENCE } else { FIRST_ANSWER_PATIENCE };
+                    let may_pass = if has_answered { error.is_on_the_way() } else { error.may_pass() };
                     if !may_pass || last_answer.elapsed() >= patience {
                         return Err(error);
                     }
+
                     on_look(Err(&error));
                     asked_pause = error.retry_after().unwrap_or_default().min(patience);
                 }
@@ -247,7 +248,8 @@ impl Client {
     /// Sends a request; again, a few times, where the failure may pass. Every call of the API may be repeated: a submit
     /// carries a key. Not a library's loop, since the API says how long to pause.
     async fn send(&self, call: &Call) -> Result<Answer, ClientError> {
-        let (mut pause, mut may_have_arrived) = (TRY_PAUSE_MIN, false);
+        let mut pause = TRY_PAUSE_MIN;
+        let mut may_have_arrived = false;
         for _ in 1..TRIES {
             let error = match self.try_once(call).await {
                 Ok(answer) => return Ok(answer),

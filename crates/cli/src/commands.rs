@@ -104,15 +104,18 @@ async fn submit(
 ) -> anyhow::Result<JobResource> {
     let key = key.unwrap_or_else(Client::new_key);
     let submitted = tokio::select! {
-        submitted = client.submit_keyed(api, input, &key) => submitted.map_err(|error| {
-            // Where nobody was there, nothing can have arrived.
-            if error.may_have_arrived() { Unsure::new(key.clone(), error.into()).into() } else { error.into() }
-        }),
-        interrupted = interrupt() => {
-            Err(anyhow::Error::new(Unsure::new(key.clone(), Interrupted::new(interrupted, None).into())))
+        submitted = client.submit_keyed(api, input, &key) => submitted,
+        signal = interrupt() => {
+            let stopped = Interrupted::new(signal, None);
+            return Err(Unsure::new(key, stopped.into()).into());
         }
     };
-    let Submitted { job, is_replayed } = submitted?;
+
+    let Submitted { job, is_replayed } = match submitted {
+        Ok(submitted) => submitted,
+        Err(error) if error.may_have_arrived() => return Err(Unsure::new(key, error.into()).into()),
+        Err(error) => return Err(error.into()),
+    };
 
     // First to the person: the job is there, whatever becomes of standard output.
     say(&format!("{} {}", if is_replayed { "already submitted" } else { "submitted" }, job.uuid));

@@ -23,9 +23,9 @@ impl Download {
     /// changed the answer.
     pub(crate) fn of_answer(headers: &HeaderMap) -> Result<Self, ClientError> {
         let lines: Result<Vec<_>, _> = headers.get_all(CONTENT_DIGEST).iter().map(|line| line.to_str()).collect();
-        let lines = lines.map_err(|_| ClientError::Damaged("its Content-Digest is no text".to_owned()))?;
+        let lines = lines.map_err(|_| ClientError::Corrupted("its Content-Digest is not text".to_owned()))?;
         if lines.is_empty() {
-            return Err(ClientError::Damaged("its Content-Digest is missing".to_owned()));
+            return Err(ClientError::Corrupted("it has no Content-Digest to check it by".to_owned()));
         }
         Ok(Self::new(None, parse(&lines.join(","))?))
     }
@@ -49,19 +49,19 @@ impl Download {
     pub(crate) fn finish(self) -> Result<u64, ClientError> {
         let Self { sha256, size, expected_size, expected_digest } = self;
         if let Some(expected_size) = expected_size.filter(|expected| *expected != size) {
-            return Err(ClientError::Damaged(format!("{size} bytes arrived of {expected_size}")));
+            return Err(ClientError::Corrupted(format!("{size} bytes arrived of {expected_size}")));
         }
 
         let digest = ContentDigest::from_sha256(sha256.finalize().into());
         if digest != expected_digest {
-            return Err(ClientError::Damaged(format!("its digest is {digest}, and the API says {expected_digest}")));
+            return Err(ClientError::Corrupted(format!("its digest is {digest}, and the API says {expected_digest}")));
         }
         Ok(size)
     }
 }
 
 fn parse(value: &str) -> Result<ContentDigest, ClientError> {
-    value.parse().map_err(|error| ClientError::Damaged(format!("its Content-Digest is {value:?}: {error}")))
+    value.parse().map_err(|error| ClientError::Corrupted(format!("its Content-Digest is {value:?}: {error}")))
 }
 
 #[cfg(test)]
@@ -83,13 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn what_has_another_digest_or_none_is_damaged() {
+    fn what_has_another_digest_or_none_is_not_trusted() {
         assert_eq!(download(Some(OF_FOO), b"foo").unwrap(), 3);
         let other_algorithm = "sha-512=:AAAA:";
         for (value, body) in
             [(Some(OF_FOO), b"fox"), (Some("sha-256=LCa0"), b"foo"), (Some(other_algorithm), b"foo"), (None, b"foo")]
         {
-            assert!(matches!(download(value, body), Err(ClientError::Damaged(_))), "{value:?}");
+            assert!(matches!(download(value, body), Err(ClientError::Corrupted(_))), "{value:?}");
         }
     }
 

@@ -49,9 +49,9 @@ pub enum ClientError {
         /// Whether the request may have been received all the same.
         may_have_arrived: bool,
     },
-    /// What arrived is not what was sent.
-    #[error("the result was damaged on its way: {0}")]
-    Damaged(String),
+    /// What arrived is not what was sent, or nobody can tell.
+    #[error("cannot trust the result: {0}")]
+    Corrupted(String),
     /// What was fetched could not be written.
     #[error("the result cannot be written")]
     NotWritten(#[source] io::Error),
@@ -75,14 +75,14 @@ impl ClientError {
     }
 
     /// Whether the same call may go well a moment later.
-    pub fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         let is_passing = |status: u16| status == StatusCode::TOO_MANY_REQUESTS.as_u16() || status >= 500;
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { problem, .. } => is_passing(problem.status),
             Self::Unexpected { status, .. } => is_passing(status.as_u16()),
             Self::Redirected { .. }
-            | Self::Damaged(_)
+            | Self::Corrupted(_)
             | Self::NotWritten(_)
             | Self::BadUrl(_)
             | Self::Unsigned { .. } => false,
@@ -91,7 +91,7 @@ impl ClientError {
 
     /// Whether it is the network's or somebody's between here and the API: to an API that has answered before, the way
     /// may be found again.
-    pub fn is_on_the_way(&self) -> bool {
+    pub(crate) fn is_on_the_way(&self) -> bool {
         match self {
             Self::Unexpected { .. } | Self::Redirected { .. } | Self::Unsigned { .. } => true,
             error => error.may_pass(),

@@ -18,7 +18,7 @@ const TIMED_OUT: u8 = 5;
 
 /// A submit of which nobody knows whether it has arrived.
 #[derive(Debug, thiserror::Error)]
-#[error("{why:#}; the job may be submitted all the same")]
+#[error("{why:#}; the job may have been submitted anyway")]
 pub(crate) struct Unsure {
     key: IdempotencyKey,
     why: anyhow::Error,
@@ -56,9 +56,7 @@ fn problem(error: &anyhow::Error, next: Option<&str>) -> serde_json::Value {
 fn next_step(error: &anyhow::Error) -> Option<String> {
     if let Some(unsure) = error.downcast_ref::<Unsure>() {
         let key = unsure.key.as_str();
-        return Some(format!(
-            "repeat the submit with --idempotency-key {key}; then it is one job, whatever has arrived"
-        ));
+        return Some(format!("submit again with --idempotency-key {key}: that never creates a second job"));
     }
     if let Some(waiting) = error.downcast_ref::<TimedOut>() {
         return Some(format!("bcrlapi wait {}", waiting.id));
@@ -72,19 +70,19 @@ fn next_step(error: &anyhow::Error) -> Option<String> {
 fn next_of(error: &ClientError) -> Option<String> {
     let next = match error {
         ClientError::Refused { problem, .. } => match problem.code() {
-            "job-failed" => "fix the input by what the program says, and submit it again",
-            "job-canceled" | "job-lost" => "submit it again",
+            "job-failed" => "fix the input as the program's error says, and submit again",
+            "job-canceled" | "job-lost" => "submit again",
             "result-not-ready" => "wait for the job's end: bcrlapi wait with its uuid",
             "forbidden" if says(&problem.detail, "expired") => "get new credentials, such as by aws sso login",
             "forbidden" => "check the keys (aws sts get-caller-identity), and that the region is the API's: --region",
             _ => return None,
         },
         ClientError::Redirected { .. } => {
-            "a proxy or a login page is perhaps in between: log in there; else check the URL, https:// and its host"
+            "a proxy or a login page may be in between: log in there. Otherwise check the URL: https:// and the host"
         }
         ClientError::Unexpected { .. } => "check the URL; or log in, if the network asks for it",
         ClientError::Unreachable { host, reason, .. } => return Some(way_to(host, reason).to_owned()),
-        ClientError::Damaged(_) => "fetch it again; if that does not help, something in between changes it",
+        ClientError::Corrupted(_) => "fetch it again; if that does not help, something in between changes it",
         ClientError::Unsigned { next, .. } => return next.clone(),
         ClientError::BadUrl(_) | ClientError::NotWritten(_) => return None,
     };
@@ -93,7 +91,7 @@ fn next_of(error: &ClientError) -> Option<String> {
 
 fn way_to(host: &str, reason: &str) -> &'static str {
     if says(reason, "certificate") {
-        "if a proxy of yours opens TLS, set AWS_CA_BUNDLE or SSL_CERT_FILE to the file with its certificate"
+        "if your proxy inspects TLS, set AWS_CA_BUNDLE or SSL_CERT_FILE to its CA certificate"
     } else if host.starts_with("127.") || host.starts_with("localhost") {
         "is `bcrlapi-local up` running? it prints the URL, and writes it to .bcrlapi/env"
     } else if says(reason, "lookup") {
@@ -120,7 +118,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(ClientError::Refused { problem, .. }) if problem.code().starts_with("job-") => JOB_FAILED,
         Some(ClientError::Refused { .. } | ClientError::Unexpected { .. } | ClientError::Redirected { .. }) => REFUSED,
-        Some(ClientError::Unreachable { .. } | ClientError::Damaged(_)) => UNREACHABLE,
+        Some(ClientError::Unreachable { .. } | ClientError::Corrupted(_)) => UNREACHABLE,
         Some(ClientError::BadUrl(_) | ClientError::Unsigned { .. } | ClientError::NotWritten(_)) | None => USAGE,
     }
 }

@@ -1,6 +1,6 @@
 //! A result, from the API to where it is wanted, in bounded memory.
 
-use std::io::{self, BufReader, BufWriter, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::Context;
@@ -8,7 +8,7 @@ use bcrlapi::Client;
 use bcrlapi_domain::JobId;
 use tempfile::SpooledTempFile;
 
-use crate::output::{NewFile, say, unless_closed};
+use crate::output::{CANNOT_WRITE, NewFile, say, unless_closed};
 use crate::table::{self, CsvForm};
 
 /// What is larger waits on the disk.
@@ -43,7 +43,7 @@ pub(crate) async fn fetch(client: &Client, id: JobId, form: Form, output: Option
         }
         (Form::AsItIs, None) => {
             let mut spool = spool(client, id).await?;
-            unless_closed(copy_to_stdout(&mut spool))?;
+            unless_closed(copy_to_stdout(&mut spool).context(CANNOT_WRITE))?;
         }
         (Form::Csv(form), Some(path)) => {
             let mut spool = spool(client, id).await?;
@@ -55,8 +55,11 @@ pub(crate) async fn fetch(client: &Client, id: JobId, form: Form, output: Option
         (Form::Csv(form), None) => {
             let mut spool = spool(client, id).await?;
             let mut stdout = BufWriter::new(io::stdout().lock());
-            table::write(&mut spool, &mut stdout, form)?;
-            unless_closed(stdout.flush())?;
+            let mut written = table::write(&mut spool, &mut stdout, form);
+            if written.is_ok() {
+                written = stdout.flush().context(CANNOT_WRITE);
+            }
+            unless_closed(written)?;
         }
     }
     Ok(())
@@ -88,10 +91,4 @@ fn ends_with_newline(spool: &mut SpooledTempFile) -> io::Result<bool> {
     spool.seek(SeekFrom::End(-1))?;
     spool.read_exact(&mut last)?;
     Ok(last == *b"\n")
-}
-
-/// For [`table::write`], which reads twice.
-pub(crate) fn from_the_beginning(source: &mut (impl Read + Seek)) -> io::Result<BufReader<&mut (impl Read + Seek)>> {
-    source.rewind()?;
-    Ok(BufReader::new(source))
 }

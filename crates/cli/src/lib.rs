@@ -7,6 +7,6 @@ mod error;
 mod profile;
 mod sign;
 
-pub use client::{Client, FIRST_ANSWER_PATIENCE, ListQuery, Submitted, WAIT_PATIENCE};
+pub use client::{Client, ListQuery, Submitted};
 pub use error::ClientError;
 pub use sign::{Choices, Signer};

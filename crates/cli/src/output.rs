@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
+pub(crate) const CANNOT_WRITE: &str = "cannot write to standard output";
 /// For a new file, before the umask.
 const MODE: u32 = 0o666;
 
@@ -23,17 +24,21 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Writes to standard output. That its reader has seen enough (`| head`) is no error.
 pub(crate) fn print(bytes: &[u8]) -> anyhow::Result<()> {
-    unless_closed(io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()))
+    let written = io::stdout().write_all(bytes).and_then(|()| io::stdout().flush());
+    unless_closed(written.context(CANNOT_WRITE))
 }
 
 /// That the reader of standard output has seen enough is no error.
-pub(crate) fn unless_closed(written: io::Result<()>) -> anyhow::Result<()> {
+pub(crate) fn unless_closed(written: anyhow::Result<()>) -> anyhow::Result<()> {
     match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(()),
+        Err(error) if is_closed_pipe(&error) => Ok(()),
+        written => written,
     }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let error: Option<&io::Error> = error.downcast_ref();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// A file that is written aside and gets its name when it is whole, so that a full disk costs no older one.

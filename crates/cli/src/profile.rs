@@ -71,6 +71,6 @@ fn missing(name: &str, is_option: bool, profiles: &ProfileSet) -> ClientError {
         if known.is_empty() { "there is none at all".to_owned() } else { format!("there are: {}", known.join(", ")) };
     ClientError::Unsigned {
         reason: format!("{chosen_by} names the profile {name:?}, which the AWS CLI's files do not have; {known}"),
-        next: Some("choose another, or make it: aws configure --profile".to_owned()),
+        next: Some(format!("choose another, or create it: aws configure --profile {name}")),
     }
 }

@@ -80,8 +80,10 @@ impl Signer {
     /// As there.
     pub async fn from_choices(base_url: &str, choices: &Choices) -> Result<Self, ClientError> {
         let profile = ChosenProfile::read(choices.profile.as_deref()).await?;
-        let ca_bundle =
-            CaBundle::read(profile.get("ca_bundle")).map_err(|error| ClientError::unsigned(error.to_string()))?;
+        let ca_bundle = CaBundle::read(profile.get("ca_bundle")).map_err(|error| ClientError::Unsigned {
+            reason: chain(&error),
+            next: Some("set AWS_CA_BUNDLE, or ca_bundle in ~/.aws/config, to a PEM file".to_owned()),
+        })?;
         let region = region(base_url, choices, &profile).ok_or_else(|| ClientError::Unsigned {
             reason: "the URL names no region, and none is set".to_owned(),
             next: Some("set AWS_REGION to the API's region, or pass --region".to_owned()),
@@ -108,16 +110,6 @@ impl Signer {
         let (region, domain) = rest.split_once('.')?;
         let domain = domain.strip_prefix("vpce.").unwrap_or(domain);
         domain.starts_with("amazonaws.com").then(|| region.to_owned())
-    }
-
-    /// The region that is signed for.
-    pub fn region(&self) -> &str {
-        &self.region
-    }
-
-    /// The command that makes expired credentials good again, where they come from a login.
-    pub fn renewal(&self) -> Option<&str> {
-        self.renewal.as_deref()
     }
 
     /// Certificates to be trusted beside the system's.
@@ -170,7 +162,7 @@ impl Signer {
         tracing::debug!(error = chain(error), "no credentials");
         match &self.renewal {
             Some(renewal) => ClientError::Unsigned {
-                reason: format!("no AWS credentials; the login has perhaps expired ({})", root_cause(error)),
+                reason: format!("no AWS credentials; the login may have expired ({})", root_cause(error)),
                 next: Some(renewal.clone()),
             },
             None => ClientError::Unsigned {
@@ -230,7 +222,7 @@ fn check(credentials: &Credentials) -> Result<(), ClientError> {
     {
         if value.is_some_and(|value| !is_plain(value)) {
             return Err(ClientError::unsigned(format!(
-                "the {name} of the AWS credentials has characters that none has"
+                "the {name} of the AWS credentials contains characters that cannot stand in a header"
             )));
         }
     }

@@ -1,15 +1,13 @@
 //! A result as CSV, in bounded memory: it is read twice, for its columns and for its rows.
 
 use std::fmt;
-use std::io::{Read, Seek, Write};
+use std::io::{BufReader, Read, Seek, Write};
 
 use anyhow::{Context, anyhow};
 use indexmap::{IndexMap, IndexSet};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-
-use crate::fetch::from_the_beginning;
 
 /// What a spreadsheet takes for the beginning of a formula, also in its wide form.
 /// Source: OWASP, "CSV Injection".
@@ -53,10 +51,10 @@ pub(crate) fn write(source: &mut (impl Read + Seek), sink: &mut impl Write, form
 
 /// Shows every list at the top, or one below it, to the reader.
 fn read(source: &mut (impl Read + Seek), reader: &mut impl ListReader) -> anyhow::Result<()> {
-    let source = from_the_beginning(source).context("cannot read the result again")?;
-    let mut json = serde_json::Deserializer::from_reader(source);
+    source.rewind().context("cannot read the result again")?;
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(source));
     let top = Value { reader, place: Place::Top };
-    top.deserialize(&mut json).context("cannot convert to CSV")
+    top.deserialize(&mut json).context("cannot convert to CSV; fetch it without --csv")
 }
 
 /// Where a list stands.
@@ -180,20 +178,22 @@ impl Survey {
     fn one_table(self) -> anyhow::Result<List> {
         let refused = |why: &str| anyhow!("cannot convert to CSV: {why}");
         if let [List { place: Place::Top, first_other: Some(number), .. }] = self.lists.as_slice() {
-            return Err(refused(&format!("item {number} of the list is no object")));
+            return Err(refused(&format!("item {number} of the list is not an object")));
         }
 
-        let tables = self.lists.into_iter().filter(|list| list.first_other.is_none());
-        // An empty list may be one of anything: it counts only where there is nothing else.
-        let (empty, filled): (Vec<_>, Vec<_>) = tables.partition(|list| list.items == 0);
-        let mut tables = filled.into_iter().chain(empty.into_iter().take(1));
-        let table =
-            tables.next().ok_or_else(|| refused("the result is not, and does not contain, a list of objects"))?;
-        if tables.next().is_some_and(|second| second.items > 0) {
+        let tables: Vec<_> = self.lists.into_iter().filter(|list| list.first_other.is_none()).collect();
+        let filled = tables.iter().filter(|list| list.items > 0).count();
+        if filled > 1 {
             return Err(refused("the result contains more than one list of objects"));
         }
+
+        // An empty list may be one of anything: it counts only if there is nothing else.
+        let table = tables.into_iter().max_by_key(|list| list.items);
+        let table = table.ok_or_else(|| refused("the result is not, and does not contain, a list of objects"))?;
         if table.columns.len() > COLUMNS_MAX {
-            return Err(refused(&format!("the objects have more than {COLUMNS_MAX} different names")));
+            return Err(refused(&format!(
+                "the objects have more than {COLUMNS_MAX} different names, the most columns that Excel opens"
+            )));
         }
         Ok(table)
     }
@@ -323,7 +323,7 @@ mod tests {
             ("1", "not, and does not contain, a list of objects"),
             (r#"{"a": 1}"#, "does not contain, a list of objects"),
             (r#"{"a": [1]}"#, "does not contain, a list of objects"),
-            (r#"[{"a": 1}, 5]"#, "item 2 of the list is no object"),
+            (r#"[{"a": 1}, 5]"#, "item 2 of the list is not an object"),
             (r#"{"a": [{"b": 1}], "c": [{"d": 1}]}"#, "more than one list of objects"),
         ] {
             let error = to_csv(json).unwrap_err().to_string();

@@ -3,7 +3,8 @@
 use std::env;
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_config::profile::{self, ProfileSet};
@@ -12,8 +13,9 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_types::os_shim_internal::{Env, Fs};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject};
 
 const AWS_CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// The key in `~/.aws/config`.
@@ -37,13 +39,29 @@ pub struct CaBundle {
 
 /// The file of certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use the certificates of {}: {fault}; set {AWS_CA_BUNDLE}, or {CA_BUNDLE} in ~/.aws/config, to a file in \
-         PEM form", path.display())]
+#[error("cannot use the certificates of {}", path.display())]
 pub struct BadCaBundle {
     /// The file that is set.
     pub path: PathBuf,
     /// What is wrong with it.
-    pub fault: String,
+    pub source: CaBundleFault,
+}
+
+/// What is wrong with a file of certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum CaBundleFault {
+    /// It has no certificate in PEM form.
+    #[error("it contains no certificate in PEM form")]
+    Empty,
+    /// It cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It is not PEM.
+    #[error(transparent)]
+    Pem(#[from] pem::Error),
+    /// One of them is not a certificate.
+    #[error(transparent)]
+    Certificate(#[from] rustls::Error),
 }
 
 impl CaBundle {
@@ -62,17 +80,9 @@ impl CaBundle {
     }
 
     fn read_file(path: PathBuf) -> Result<Self, BadCaBundle> {
-        let pem = match fs::read(&path) {
-            Ok(pem) => pem,
-            Err(error) => return Err(BadCaBundle { path, fault: error.to_string() }),
-        };
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-        match certificates {
-            Ok(certificates) if certificates.is_empty() => {
-                Err(BadCaBundle { path, fault: "there is none in it".to_owned() })
-            }
-            Ok(_) => Ok(Self { pem: Arc::new(pem) }),
-            Err(error) => Err(BadCaBundle { path, fault: error.to_string() }),
+        match read_pem(&path) {
+            Ok(pem) => Ok(Self { pem: Arc::new(pem) }),
+            Err(source) => Err(BadCaBundle { path, source }),
         }
     }
 
@@ -96,6 +106,21 @@ impl fmt::Debug for CaBundle {
     }
 }
 
+/// Parses each certificate: the SDK's client panics on one that it cannot parse.
+fn read_pem(path: &Path) -> Result<Vec<u8>, CaBundleFault> {
+    let pem = fs::read(path)?;
+
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        roots.add(certificate?)?;
+    }
+
+    if roots.is_empty() {
+        return Err(CaBundleFault::Empty);
+    }
+    Ok(pem)
+}
+
 /// The file that the selected profile of the AWS CLI has under `ca_bundle`; `None` where the files cannot be read, which
 /// whoever needs credentials of them is told.
 pub async fn ca_bundle_of_profile() -> Option<String> {
@@ -111,11 +136,13 @@ mod tests {
     fn a_file_without_certificates_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
-        let fault = || CaBundle::read_file(path.clone()).unwrap_err();
-        assert!(fault().to_string().contains("No such file"));
+        let fault = || CaBundle::read_file(path.clone()).unwrap_err().source;
+        assert!(matches!(fault(), CaBundleFault::Io(_)));
         fs::write(&path, "no certificates").unwrap();
-        assert_eq!(fault().fault, "there is none in it");
+        assert!(matches!(fault(), CaBundleFault::Empty));
         fs::write(&path, "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n").unwrap();
-        assert!(fault().to_string().starts_with("cannot use the certificates of "));
+        assert!(matches!(fault(), CaBundleFault::Pem(_)));
+        fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        assert!(matches!(fault(), CaBundleFault::Certificate(_)));
     }
 }

@@ -8,8 +8,24 @@ use std::env;
 use std::ffi::OsStr;
 use std::io::IsTerminal;
 
-/// Beginnings of the names that are ours or those of the AWS SDKs.
-const PREFIXES: [&str; 2] = ["AWS_", "BCRLAPI_"];
+/// Beginnings of the names that are ours, or of a family of the AWS SDKs.
+const PREFIXES: [&str; 3] = ["AWS_CONTAINER_", "AWS_ENDPOINT_URL", "BCRLAPI_"];
+/// Names of the AWS SDKs. Not all that begins with `AWS_`: people keep keys in PEM form there too.
+const OF_AWS: [&str; 13] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+];
 /// Names that others have given, in any case.
 const OTHERS: [&str; 6] = ["ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_DIR", "SSL_CERT_FILE"];
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -28,16 +44,16 @@ pub struct BadSetting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// What Windows has at the end of a line.
-    #[error("has a carriage return in it, as a file with Windows line ends leaves it: save the file with LF line ends")]
+    #[error("contains a carriage return (Windows line ends): save the file with LF line ends")]
     CarriageReturn,
     /// What some editors of Windows write at the beginning of a file.
-    #[error("has a byte order mark in it, as a file that Windows saved leaves it: save the file as UTF-8 without BOM")]
+    #[error("contains a byte order mark: save the file as UTF-8 without BOM")]
     ByteOrderMark,
     /// Any other character that nobody sees.
-    #[error("has a control character in it: set it again, without")]
+    #[error("contains a control character: set it again without it")]
     ControlCharacter,
     /// A space in front or behind.
-    #[error("begins or ends with a space: set it again, without")]
+    #[error("begins or ends with a space: set it again without it")]
     Space,
     /// Not text at all.
     #[error("is not UTF-8: set it again")]
@@ -79,7 +95,7 @@ pub fn check_environment() -> Result<(), BadSetting> {
 ///
 /// assert!(check("--region", "ap-northeast-1").is_ok());
 /// let error = check("--region", "ap-northeast-1\r").unwrap_err();
-/// assert!(error.to_string().starts_with("--region has a carriage return in it"));
+/// assert!(error.to_string().starts_with("--region contains a carriage return"));
 /// ```
 pub fn check(name: &str, value: &str) -> Result<(), BadSetting> {
     match fault_of(name, value) {
@@ -118,7 +134,9 @@ fn fault_of(name: &str, value: &str) -> Option<Fault> {
 }
 
 fn is_ours(name: &str) -> bool {
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || OTHERS.contains(&name.to_ascii_uppercase().as_str())
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || OF_AWS.contains(&name)
+        || OTHERS.contains(&name.to_ascii_uppercase().as_str())
 }
 
 /// Whether the value is a path, which may have spaces anywhere.
@@ -152,7 +170,7 @@ mod tests {
         for name in ["AWS_REGION", "BCRLAPI_URL", "https_proxy", "NO_PROXY", "SSL_CERT_FILE"] {
             assert!(is_ours(name), "{name}");
         }
-        for name in ["PS1", "LS_COLORS", "MY_AWS_KEY", "PROXY"] {
+        for name in ["PS1", "LS_COLORS", "MY_AWS_KEY", "AWS_SSH_KEY", "PROXY"] {
             assert!(!is_ours(name), "{name}");
         }
     }

@@ -17,8 +17,7 @@ const SKEW_WARN: TimeDelta = TimeDelta::seconds(30);
 const SKEW_MAX: TimeDelta = TimeDelta::minutes(5);
 
 const ATTACH: &str = "give it the policy that is the deployment's output AgentPolicyArn";
-const NETWORK: &str =
-    "open outbound HTTPS to it, or set HTTPS_PROXY; where a proxy opens TLS, set AWS_CA_BUNDLE to its certificate";
+const NETWORK: &str = "open outbound HTTPS to it, or set HTTPS_PROXY; if your proxy inspects TLS, set AWS_CA_BUNDLE to its CA certificate";
 
 type Answer = Result<(), Refusal>;
 

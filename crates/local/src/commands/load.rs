@@ -103,17 +103,17 @@ fn task(args: &Load, number: u32, given: Option<&[u8]>) -> Task {
 async fn follow(client: &Client, task: &Task) -> Result<Finished, Trouble> {
     let started = Instant::now();
     let submitted = client.submit(&task.api, task.input.clone()).await;
-    let job = submitted.map_err(|error| trouble_of_submit(error, &task.api))?;
+    let job = submitted.map_err(|error| submit_trouble(error, &task.api))?;
     say(&format!("job {}: submitted as {}", task.number, job.uuid));
 
     let waited = timeout(task.limit, client.wait(job.uuid, |_| {})).await;
-    let late = || format!("job {} is not done after {:?}", job.uuid, task.limit);
-    let done = waited.with_context(late)?.map_err(|error| trouble_later("wait", error))?;
+    let late = || format!("job {} is not done after {}", job.uuid, humantime::format_duration(task.limit));
+    let done = waited.with_context(late)?.map_err(|error| follow_trouble("wait", error))?;
     let took = started.elapsed();
 
     let has_succeeded = done.has_succeeded();
     if has_succeeded {
-        let bytes = client.result(job.uuid).await.map_err(|error| trouble_later("get the result", error))?;
+        let bytes = client.result(job.uuid).await.map_err(|error| follow_trouble("get the result", error))?;
         if let Some(expected) = &task.expected {
             check_result(&bytes, &json!(job.uuid), expected)?;
         }
@@ -139,7 +139,7 @@ fn check_result(bytes: &[u8], uuid: &Value, sent: &Value) -> anyhow::Result<()> 
 }
 
 /// What waiting does not change stops the load, with what to do about it: the next job would fare no better.
-fn trouble_of_submit(error: ClientError, api: &ApiName) -> Trouble {
+fn submit_trouble(error: ClientError, api: &ApiName) -> Trouble {
     if !is_final(&error) {
         return Trouble::Wrong(anyhow::Error::from(error).context("submit"));
     }
@@ -169,7 +169,7 @@ fn is_final(error: &ClientError) -> bool {
 }
 
 /// Of a job that was accepted. Whoever may not ask about it may not ask about the next one either.
-fn trouble_later(call: &'static str, error: ClientError) -> Trouble {
+fn follow_trouble(call: &'static str, error: ClientError) -> Trouble {
     if status_of(&error) == Some(StatusCode::FORBIDDEN) {
         return Trouble::Refused(anyhow!("cannot {call}: {error}\nnext: {NEXT_IF_FORBIDDEN}"));
     }
@@ -180,7 +180,7 @@ fn trouble_later(call: &'static str, error: ClientError) -> Trouble {
 fn status_of(error: &ClientError) -> Option<StatusCode> {
     match error {
         ClientError::Refused { problem, .. } => StatusCode::from_u16(problem.status).ok(),
-        ClientError::Unexpected { status, .. } => Some(*status),
+        ClientError::Unexpected { status, .. } | ClientError::Redirected { status, .. } => Some(*status),
         _ => None,
     }
 }

@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::signature::Unauthorized;
+use super::signature::{DATE_FORMAT, Unauthorized};
 use super::{Authorizer, Principal, REGION};
 
 const SERVICE: &str = "dynamodb";
@@ -33,7 +33,6 @@ const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 const TARGET_PREFIX: &str = "DynamoDB_20120810.";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const JSON: &str = "application/x-amz-json-1.0";
-const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
 struct Server {
     database: Database,
@@ -121,7 +120,7 @@ impl From<Unauthorized> for Refusal {
             Unauthorized::Clock { .. } | Unauthorized::Wrong(_) => "InvalidSignatureException",
         };
         let message = match refused {
-            Unauthorized::Clock { date, now, max } => words_about_the_clock(date, now, max),
+            Unauthorized::Clock { date, now, max } => clock_message(date, now, max),
             _ => refused.to_string(),
         };
         Self::bad(code, &message)
@@ -135,8 +134,8 @@ impl From<DynoxideError> for Refusal {
     }
 }
 
-/// As DynamoDB says it: only by its words a wrong clock is told from a wrong secret.
-fn words_about_the_clock(date: DateTime<Utc>, now: DateTime<Utc>, max: TimeDelta) -> String {
+/// As `DynamoDB` words it: only by these words the SDK can tell a wrong clock from a wrong secret.
+fn clock_message(date: DateTime<Utc>, now: DateTime<Utc>, max: TimeDelta) -> String {
     let [signed, server] = [date, now].map(|date| date.format(DATE_FORMAT));
     let minutes = max.num_minutes();
     if date < now {
@@ -148,7 +147,7 @@ fn words_about_the_clock(date: DateTime<Utc>, now: DateTime<Utc>, max: TimeDelta
     }
 }
 
-/// What an operation comes to; none where there is none of this name.
+/// Runs the operation of this name; `None` if there is no such operation here.
 fn run(database: &Database, operation: &str, body: &[u8]) -> Option<dynoxide::Result<String>> {
     Some(match operation {
         "BatchExecuteStatement" => call(body, |request| database.batch_execute_statement(request)),

@@ -81,10 +81,10 @@ async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
 impl Gateway {
     async fn dispatch(&self, request: Request, request_id: &str) -> Result<http::Response<lambda_http::Body>, Problem> {
         let (parts, body) = request.into_parts();
-        let body = to_bytes(body, BODY_MAX_BYTES).await.map_err(unreadable)?;
         let forbidden = |reason: &str| Problem::new(ProblemKind::Forbidden, reason);
         // The deployed API has a host of its own and TLS; on loopback a page could play a caller's host.
         refuse_page(&parts.headers).map_err(forbidden)?;
+        let body = to_bytes(body, BODY_MAX_BYTES).await.map_err(unreadable)?;
 
         let authorizer = Authorizer {
             principals: &self.principals,

@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 use super::Principal;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
+pub(super) const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 const DATE: &str = "x-amz-date";
 const BODY_SHA256: &str = "x-amz-content-sha256";
 const SESSION_TOKEN: &str = "x-amz-security-token";
@@ -87,14 +87,17 @@ impl<'a> Authorizer<'a> {
         if (now - date).abs() > self.clock_skew_max {
             return Err(Unauthorized::Clock { date, now, max: self.clock_skew_max });
         }
+
         if claim.scope != format!("{}/{}/{}/aws4_request", date.format("%Y%m%d"), self.region, self.service) {
             return Err("the signature is for another date, region or service".into());
         }
         let known = self.principals.iter().find(|principal| principal.access_key_id == claim.access_key_id);
         let principal = known.ok_or(Unauthorized::UnknownKey)?;
+
         if header(request, SESSION_TOKEN)? != principal.session_token.as_deref() {
             return Err("the session token is not that of the access key".into());
         }
+
         let key = generate_signing_key(&principal.secret_access_key, date.into(), self.region, self.service);
         let is_signed = canonical_requests(request, claim.signed_headers, body)?.iter().any(|canonical| {
             let (date, digest) = (date.format(DATE_FORMAT), sha256(canonical.as_bytes()));
