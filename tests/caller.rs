@@ -180,6 +180,10 @@ async fn only_a_submit_that_may_have_arrived_is_said_to() {
 
     let api = Faults::start(system.stack().api_url()).await;
     api.always(Fate::LoseAnswer);
+    let cut_off = Canned::start(http("504 Gateway Timeout", "", r#"{"message":"Endpoint request timed out"}"#)).await;
+    let unknown = run(&system, &submit, &[("BCRLAPI_URL", &cut_off.url)]).await;
+    assert_said(&unknown, 4, &["next: submit again with --idempotency-key mine"]);
+
     let lost = run(&system, &submit, &[("BCRLAPI_URL", api.url())]).await;
     assert_said(&lost, 4, &["may have been submitted anyway", "next: submit again with --idempotency-key mine"]);
     let again = run(&system, &submit, &[]).await;
@@ -300,6 +304,12 @@ async fn the_certificate_of_a_proxy_is_trusted_where_the_aws_cli_is_told_to() {
         0,
         &[],
     );
+    fs::write(system.path("no.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let no_certificate = [("BCRLAPI_URL", url.as_str()), ("AWS_CA_BUNDLE", "no.pem")];
+    let mut broken = command(&system, &["lab"], &no_certificate);
+    broken.current_dir(system.path(""));
+    let broken = tokio::task::spawn_blocking(move || broken.output().unwrap()).await.unwrap();
+    assert_said(&broken, 2, &["cannot use the certificates of no.pem"]);
     let missing = run(&system, &["lab"], &[("BCRLAPI_URL", &url), ("AWS_CA_BUNDLE", "/no/such.pem")]).await;
     assert_said(&missing, 2, &["cannot use the certificates of /no/such.pem: No such file", "next: set AWS_CA_BUNDLE"]);
 }
@@ -388,6 +398,114 @@ async fn a_submit_takes_its_input_as_people_are_used_to() {
     assert_said(&both, 2, &["cannot be used with"]);
     let no_wait = run(&system, &["submit", "mock", "in.json", "--timeout", "1s"], &[]).await;
     assert_said(&no_wait, 2, &["--wait"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_result_cannot_go_is_said_before_the_job_is_submitted() {
+    let system = System::start().await;
+    fs::write(system.path("in.json"), "{}").unwrap();
+    for output in ["/no/such/out.json", "."] {
+        let refused = run(&system, &["submit", "mock", "in.json", "-o", output], &[]).await;
+        assert_said(&refused, 2, &["cannot write "]);
+        assert!(!stderr(&refused).contains("submitted"), "{output}");
+    }
+
+    let uuid = done(&system, "{}").await;
+    let shown = run(&system, &["result", &uuid, "-o", "-"], &[]).await;
+    assert_eq!(stdout(&shown), "{}", "- is standard output");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_of_the_environment_is_asked_by_agents_too() {
+    let system = System::start().await;
+    let proxy = Canned::start(http("407 Proxy Authentication Required", "", "")).await;
+    let mut check = system.command("bcrlapi-agent");
+    check.arg("check").env("HTTPS_PROXY", &proxy.url).env("NO_PROXY", "");
+    check.env(bcrlapi_tests::DYNAMODB_URL, "https://dynamodb.example").env(bcrlapi_tests::S3_URL, "https://s3.example");
+    tokio::task::spawn_blocking(move || check.output().unwrap()).await.unwrap();
+    assert!(proxy.received().contains("CONNECT dynamodb.example:443"), "{}", proxy.received());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_to_a_shells_own_output_loses_nothing_of_it() {
+    let system = System::start().await;
+    let uuid = done(&system, "{}").await;
+    for name in ["/dev/stdout", "/dev/fd/1", "-"] {
+        let mut shell = other_command(&system, "sh");
+        let script = "echo before >log; \"$0\" result \"$1\" -o \"$2\" >>log; cat log; rm log";
+        shell.args(["-c", script]).arg(binary("bcrlapi")).args([&uuid, name]).current_dir(system.path(""));
+        let output = tokio::task::spawn_blocking(move || shell.output().unwrap()).await.unwrap();
+        assert_eq!(stdout(&output), "before\n{}", "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_secret_of_a_url_is_shown_and_no_region_makes_a_panic() {
+    let system = System::start().await;
+    for url in ["http://joe:SECRET@127.0.0.1:1", "http://127.0.0.1:1/?token=SECRET"] {
+        let output = run(&system, &["lab", "--json", "--debug"], &[("BCRLAPI_URL", url)]).await;
+        assert_said(&output, 2, &["not the URL of an API"]);
+        assert!(!stderr(&output).contains("SECRET") && !stdout(&output).contains("SECRET"), "{url}");
+    }
+    for region in ["eu west", "東京", "a/b"] {
+        let output = run(&system, &["lab", "--region", region], &[]).await;
+        assert_said(&output, 2, &["is not the name of a region"]);
+    }
+
+    for (content, fault) in [(b"\xef\xbb\xbf[default]\n".as_slice(), "byte order mark"), (b"\xff\xfe[\0", "UTF-16")] {
+        fs::write(system.path("config"), content).unwrap();
+        let config = system.path("config").display().to_string();
+        let output = run(&system, &["lab"], &[("AWS_CONFIG_FILE", &config)]).await;
+        assert_said(&output, 2, &[&config, fault]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_stops_also_where_nobody_reads_what_it_writes() {
+    let system = System::start().await;
+    let uuid = done(&system, &format!("\"{}\"", "x".repeat(3_000_000))).await;
+    let mut result = command(&system, &["result", &uuid], &[]);
+    let mut result = result.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let pid = rustix::process::Pid::from_child(&result);
+    let is_full =
+        async || rustix::io::ioctl_fionread(result.stdout.as_ref().unwrap()).ok().filter(|bytes| *bytes >= 4096);
+    until("it to wait for a reader", is_full).await.unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let status = tokio::task::spawn_blocking(move || result.wait().unwrap()).await.unwrap();
+    assert!(!status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_most_often_wrong_first_is_named() {
+    let system = System::start().await;
+    let uuid = done(&system, "{}").await;
+    let page = Canned::start(http("200 OK", "content-type: text/html\r\n", "<html></html>")).await;
+    let output = run(&system, &["result", &uuid], &[("BCRLAPI_URL", &page.url)]).await;
+    assert_said(&output, 3, &["a web page"]);
+
+    let no_stage = Canned::start(http("403 Forbidden", "", r#"{"message":"Forbidden"}"#)).await;
+    let output = run(&system, &["lab"], &[("BCRLAPI_URL", &no_stage.url)]).await;
+    assert_said(&output, 3, &["next: check the URL: it may lack its stage"]);
+
+    assert_said(&run(&system, &["lab"], &[("AWS_SECRET_ACCESS_KEY", "")]).await, 2, &["AWS_SECRET_ACCESS_KEY is not"]);
+    assert_said(&run(&system, &["lab"], &[("BCRLAPI_URL", "")]).await, 2, &["no URL", ". .bcrlapi/env"]);
+    fs::write(system.path("large.json"), format!("\"{}\"", "x".repeat(5_000_000))).unwrap();
+    let large = run(&system, &["submit", "mock", "large.json"], &[]).await;
+    assert_said(&large, 2, &["large.json has 5000002 bytes", "4 MiB"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_seen_enough_of_a_result_may_stop_reading() {
+    let system = System::start().await;
+    let uuid = done(&system, &format!("[{}]", vec![r#"{"a": 1}"#; 100_000].join(","))).await;
+    for form in ["", "--csv"] {
+        let mut head = other_command(&system, "bash");
+        let script = format!("set -o pipefail; {} result {uuid} {form} | head -c 10", binary("bcrlapi").display());
+        head.args(["-c", &script]);
+        let output = tokio::task::spawn_blocking(move || head.output().unwrap()).await.unwrap();
+        assert_said(&output, 0, &[]);
+        assert_eq!(output.stdout.len(), 10);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,10 +77,11 @@ async fn up(directory: &Path, arguments: &[&str]) -> (Process, Vec<(String, Stri
     let written = async || fs::read_to_string(&env).ok().filter(|text| text.contains("BCRLAPI_SHARED"));
     let written = until("the env file", written).await.unwrap();
     let line = |line: &str| {
-        let (name, value) = line.strip_prefix("export ").unwrap().split_once('=').unwrap();
-        (name.to_owned(), value.trim_matches('\'').to_owned())
+        let (name, value) = line.strip_prefix("export ")?.split_once('=').unwrap();
+        Some((name.to_owned(), value.trim_matches('\'').to_owned()))
     };
-    (process, written.lines().map(line).collect())
+    assert!(written.starts_with("unset AWS_SESSION_TOKEN AWS_PROFILE"), "nothing else decides whose keys these are");
+    (process, written.lines().filter_map(line).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,7 +35,8 @@ class Stack:
     def addresses(self):
         env = self.directory / "up/env"
         text = wait_for("the stack to be up", START_LIMIT_S, lambda: self.whole_text(env))
-        lines = (line.removeprefix("export ").split("=", 1) for line in text.splitlines())
+        exports = (line for line in text.splitlines() if line.startswith("export "))
+        lines = (line.removeprefix("export ").split("=", 1) for line in exports)
         return {name: shlex.split(value)[0] for name, value in lines}
 
     def whole_text(self, env):

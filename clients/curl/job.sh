@@ -4,6 +4,7 @@
 set -euo pipefail
 [ $# = 3 ] || { echo "usage: $0 API INPUT_FILE RESULT_FILE" >&2; exit 2; }
 api=$1 input=$2 result=$3
+[ -r "$input" ] || { echo "$0: cannot read $input" >&2; exit 2; }
 : "${BCRLAPI_URL:?is not set}" "${AWS_REGION:?is not set}"
 : "${AWS_ACCESS_KEY_ID:?is not set}" "${AWS_SECRET_ACCESS_KEY:?is not set}"
 wait_max_s=3600
@@ -14,8 +15,11 @@ retry_after_min_s=1
 retry_after_max_s=60
 
 answer=$(mktemp)
+# In a file that is ours alone: what stands in a command line, everybody on this computer can read.
+token=$(mktemp)
+printf 'x-amz-security-token: %s\n' "${AWS_SESSION_TOKEN-}" >"$token"
 part=
-trap 'rm -f "$answer" ${part:+"$part"}' EXIT
+trap 'rm -f "$answer" "$token" ${part:+"$part"}' EXIT
 
 # not_the_apis REASON: something in between has given this answer.
 not_the_apis() {
@@ -52,11 +56,12 @@ signed() {
     for try in {1..10}; do
         if told=$(curl --silent --show-error --max-time 30 --no-location \
             --aws-sigv4 "aws:amz:$AWS_REGION:execute-api" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" \
-            ${AWS_SESSION_TOKEN:+--header "x-amz-security-token: $AWS_SESSION_TOKEN"} \
+            ${AWS_SESSION_TOKEN:+--header @"$token"} \
             --output "$answer" --write-out "$show" "$@" "$url"); then
             { read -r status; read -r pause; read -r type; read -r redirect; read -r digest; } <<<"$told"
         else
-            status=broken pause=
+            status=broken pause= type= redirect= digest=
+            : >"$answer"
         fi
         pause=$(pause_of "$pause")
         case $status in
@@ -73,7 +78,8 @@ signed() {
             ;;
         2??:*) not_the_apis "but the answer is declared as ${type:-nothing}, not as JSON" ;;
     esac
-    echo "$url: $status after $try tries: $(head -c 500 "$answer")" >&2
+    [ $status != broken ] || status='no answer'
+    echo "$url: $status (try $try): $(head -c 500 "$answer")" >&2
     exit 1
 }
 

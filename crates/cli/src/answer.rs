@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bcrlapi_api::ProblemBody;
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
 use crate::ClientError;
@@ -52,6 +52,11 @@ impl Answer {
         if self.status.is_success() { Ok(self) } else { Err(self.refused()) }
     }
 
+    /// Refuses a web page: whoever serves one in the place of the API is to be named, not what it lacks.
+    pub(crate) fn refuse_page(&self) -> Result<(), ClientError> {
+        if self.is_page() { Err(self.unexpected(self.in_a_few_words())) } else { Ok(()) }
+    }
+
     /// What it says of why not.
     pub(crate) fn refused(&self) -> ClientError {
         let location = self.headers.get(LOCATION).filter(|_| self.status.is_redirection());
@@ -59,7 +64,7 @@ impl Answer {
             return ClientError::Redirected {
                 host: self.host.clone(),
                 status: self.status,
-                location: without_query(&String::from_utf8_lossy(location.as_bytes())),
+                location: without_secrets(&String::from_utf8_lossy(location.as_bytes())),
             };
         }
         match serde_json::from_slice::<ProblemBody>(&self.body) {
@@ -92,15 +97,18 @@ impl Answer {
         }
     }
 
+    fn is_page(&self) -> bool {
+        let kind = self.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        kind.starts_with(b"text/html") || self.body.trim_ascii_start().starts_with(b"<")
+    }
+
     fn in_a_few_words(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let text = text.trim();
-        let is_html = self.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
-            || text.starts_with('<');
         if text.is_empty() {
             return "an empty answer".to_owned();
         }
-        if is_html {
+        if self.is_page() {
             let title = title_of(text).map(|title| format!(" with the title {title:?}")).unwrap_or_default();
             return format!("a web page{title}, such as that of a proxy or of a login");
         }
@@ -140,10 +148,18 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs_f64(seconds.clamp(0.0, RETRY_AFTER_MAX_S)))
 }
 
-/// What stands behind a question mark may be a secret.
-fn without_query(location: &str) -> String {
+/// What stands behind a question mark, or in front of an @, may be a secret.
+fn without_secrets(location: &str) -> String {
     let end = location.find(['?', '#']).unwrap_or(location.len());
-    location[..end].to_owned()
+    let shown: String = location[..end].chars().take(SHOWN_MAX_CHARS).collect();
+    match shown.split_once("://") {
+        Some((scheme, rest)) => {
+            let authority_end = rest.find('/').unwrap_or(rest.len());
+            let host_start = rest[..authority_end].rfind('@').map_or(0, |at| at + 1);
+            format!("{scheme}://{}", &rest[host_start..])
+        }
+        None => shown,
+    }
 }
 
 fn title_of(html: &str) -> Option<String> {
@@ -219,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_redirect_is_told_without_what_may_be_secret() {
-        let location = "https://portal.example/login?token=SECRET";
+        let location = "https://joe:SECRET@portal.example/login?token=SECRET";
         assert_eq!(
             answer(307, &[("location", location)], "").refused().to_string(),
             "api.example answers with a redirect (HTTP 307) to https://portal.example/login; nothing was sent there"

@@ -33,7 +33,7 @@ const PRINTING: &str = "What is printed";
 #[command(version, after_help = EXAMPLE)]
 pub(crate) struct Args {
     /// The API's URL, stage included (output of the deployment).
-    #[arg(long, env = "BCRLAPI_URL", global = true, value_name = "URL", help_heading = CONNECTION)]
+    #[arg(long, env = "BCRLAPI_URL", hide_env_values = true, global = true, value_name = "URL", help_heading = CONNECTION)]
     pub(crate) url: Option<String>,
     /// The AWS CLI profile to sign with; takes precedence over keys in the environment.
     #[arg(long, global = true, value_name = "NAME", help_heading = CONNECTION)]
@@ -68,8 +68,8 @@ pub(crate) enum Command {
         /// Wait for the job's end and print its result.
         #[arg(long)]
         wait: bool,
-        /// Wait for the job's end and write its result to this file.
-        #[arg(short, long, value_name = "FILE")]
+        /// Wait for the job's end and write its result to this file; - is standard output.
+        #[arg(short, long, value_name = "FILE|-")]
         output: Option<PathBuf>,
         /// How long to wait, such as 10m, or 0s to ask once; without it, to the job's end.
         #[arg(long, requires = "waits", value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -117,7 +117,7 @@ pub(crate) enum Command {
         /// The job.
         uuid: JobId,
         /// Write it to this file instead of standard output. An older file is replaced when the whole result is there.
-        #[arg(short, long, value_name = "FILE")]
+        #[arg(short, long, value_name = "FILE|-")]
         output: Option<PathBuf>,
         /// Convert to CSV: a list of objects, or an object with exactly one such list. Text that a spreadsheet would run
         /// as a formula gets a leading '.

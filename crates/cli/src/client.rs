@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use bcrlapi_api::{JobList, JobResource, LabState, ResultLink, routes};
 use bcrlapi_domain::{ApiName, IdempotencyKey, JobId, Status};
 use http::header::CONTENT_TYPE;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use reqwest::Certificate;
 use reqwest::redirect::Policy;
@@ -184,9 +185,10 @@ impl Client {
                 self.follow(&link, sink).await
             }
             answer => {
-                let Answer { headers, body, .. } = answer?;
-                let mut download = Download::of_answer(&headers)?;
-                download.write(&body, sink)?;
+                let answer = answer?;
+                answer.refuse_page()?;
+                let mut download = Download::of_answer(&answer.headers)?;
+                download.write(&answer.body, sink)?;
                 download.finish()
             }
         }
@@ -337,20 +339,29 @@ impl Call {
         if let Some(of_request) = request.headers_mut() {
             *of_request = headers;
         }
-        request.body(self.body.clone()).map_err(|_| ClientError::BadUrl(url.to_owned()))
+        request.body(self.body.clone()).map_err(|_| ClientError::BadUrl("it is malformed"))
     }
 }
 
-/// Paths are appended to the URL, so it ends where they begin.
+/// Paths are appended to the URL, so it ends where they begin. It is not shown where it is refused: it may have a
+/// password in it.
 fn check_url(url: &str) -> Result<&str, ClientError> {
-    let bad = || ClientError::BadUrl(url.to_owned());
-    let parsed: Uri = url.parse().map_err(|_| bad())?;
-    let is_http = matches!(parsed.scheme_str(), Some("http" | "https"));
-    if is_http && parsed.host().is_some_and(|host| !host.is_empty()) && !url.contains(['?', '#']) {
-        Ok(url.trim_end_matches('/'))
-    } else {
-        Err(bad())
+    let parsed: Uri = url.parse().map_err(|_| ClientError::BadUrl("it is malformed"))?;
+    let authority = parsed.authority().map(Authority::as_str).unwrap_or_default();
+
+    if !matches!(parsed.scheme_str(), Some("http" | "https")) {
+        return Err(ClientError::BadUrl("it does not begin with https:// or http://"));
     }
+    if parsed.host().is_none_or(str::is_empty) {
+        return Err(ClientError::BadUrl("it names no host"));
+    }
+    if authority.contains('@') {
+        return Err(ClientError::BadUrl("it has a user or a password in it, and the API takes signatures"));
+    }
+    if url.contains(['?', '#']) {
+        return Err(ClientError::BadUrl("it has a query or a fragment"));
+    }
+    Ok(url.trim_end_matches('/'))
 }
 
 #[cfg(test)]
@@ -372,6 +383,7 @@ mod tests {
             "http://a/?b",
             "http://a/#b",
             "http://a b",
+            "http://joe:secret@a",
         ] {
             assert!(check_url(bad).is_err(), "{bad:?}");
         }

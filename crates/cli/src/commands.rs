@@ -1,4 +1,3 @@
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,13 +13,14 @@ use crate::describe::{describe, describe_lab, describe_list};
 use crate::failure::{JOB_FAILED, OK, Unsure, report};
 use crate::fetch::{Form, fetch};
 use crate::input::read_input;
-use crate::interrupt::{Interrupted, interrupt};
-use crate::output::{print, print_json, say};
+use crate::interrupt::{Interrupted, interrupt, stop_in_any_case};
+use crate::output::{Output, print, print_json, say};
 use crate::wait::wait_for;
 
 /// Runs the command and tells the shell how it went.
 pub(crate) async fn run(args: Args) -> ExitCode {
     let is_json = args.json;
+    stop_in_any_case();
     let carried_out = tokio::select! {
         // First the command itself: it knows what to say of being stopped in the middle.
         biased;
@@ -40,9 +40,10 @@ async fn carry_out(args: Args) -> anyhow::Result<u8> {
     match args.command {
         Command::Submit { api, file, input, wait, output, timeout, idempotency_key } => {
             let input = read_input(file.or(input).as_deref())?;
+            let output = Output::of(output)?;
             let job = submit(&client, &api, input, idempotency_key).await?;
-            if wait || output.is_some() {
-                return wait_and_fetch(&client, job.uuid, timeout, output.as_deref(), args.json).await;
+            if wait || output.is_given {
+                return wait_and_fetch(&client, job.uuid, timeout, &output, args.json).await;
             }
             say(&format!("next: bcrlapi wait {}", job.uuid));
             if args.json { print_json(&job)? } else { print(format!("{}\n", job.uuid).as_bytes())? }
@@ -70,7 +71,7 @@ async fn carry_out(args: Args) -> anyhow::Result<u8> {
             if args.json { print_json(&lab)? } else { print(describe_lab(&lab).as_bytes())? }
         }
         Command::Result { uuid, output, csv, excel } => {
-            fetch(&client, uuid, Form::of(csv, excel), output.as_deref()).await?;
+            fetch(&client, uuid, Form::of(csv, excel), &Output::of(output)?).await?;
         }
         Command::Completions { .. } => unreachable!("answered before"),
     }
@@ -91,7 +92,10 @@ async fn connect(args: &Args) -> anyhow::Result<Client> {
         bcrlapi_settings::check(name, value.as_deref().unwrap_or_default())?;
     }
 
-    let url = args.url.as_deref().context("no URL: pass --url or set BCRLAPI_URL (output of the deployment)")?;
+    let url = args.url.as_deref().filter(|url| !url.is_empty());
+    let url = url.context(
+        "no URL: pass --url or set BCRLAPI_URL (output of the deployment; for bcrlapi-local: . .bcrlapi/env)",
+    )?;
     let choices = Choices { profile: args.profile.clone(), region: args.region.clone() };
     Ok(Client::new(url, Signer::from_choices(url, &choices).await?)?)
 }
@@ -127,7 +131,7 @@ async fn wait_and_fetch(
     client: &Client,
     id: JobId,
     timeout: Option<Duration>,
-    output: Option<&Path>,
+    output: &Output,
     json: bool,
 ) -> anyhow::Result<u8> {
     let job = wait_for(client, id, timeout).await?;
@@ -148,8 +152,10 @@ async fn list(client: &Client, query: &ListQuery, limit: usize) -> anyhow::Resul
         let missing = u8::try_from(limit - list.jobs.len()).unwrap_or(u8::MAX).min(JobList::LIMIT_MAX);
         let page = client.list(query, list.next_cursor.as_deref(), missing).await?;
         list.jobs.extend(page.jobs);
+        // An answer that leads nowhere further is not asked for again and again.
+        let is_last = page.next_cursor.is_none() || page.next_cursor == list.next_cursor;
         list.next_cursor = page.next_cursor;
-        if list.next_cursor.is_none() {
+        if is_last {
             break;
         }
     }

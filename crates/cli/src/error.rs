@@ -56,8 +56,8 @@ pub enum ClientError {
     #[error("the result cannot be written")]
     NotWritten(#[source] io::Error),
     /// The URL cannot be an API's.
-    #[error("not the URL of an API: {0:?}; it looks like https://a1b2c3.execute-api.ap-northeast-1.amazonaws.com/prod")]
-    BadUrl(String),
+    #[error("not the URL of an API: {0}; it looks like https://a1b2c3.execute-api.ap-northeast-1.amazonaws.com/prod")]
+    BadUrl(&'static str),
     /// The request could not be signed.
     #[error("cannot sign the request: {reason}")]
     Unsigned {
@@ -108,7 +108,13 @@ impl ClientError {
 
     /// Whether what was asked for may have been done, although nothing says so.
     pub fn may_have_arrived(&self) -> bool {
-        matches!(self, Self::Unreachable { may_have_arrived: true, .. })
+        match self {
+            Self::Unreachable { may_have_arrived, .. } => *may_have_arrived,
+            // Somebody has answered in the API's place, perhaps after it has worked.
+            Self::Unexpected { status, .. } => status.is_success() || status.is_server_error(),
+            Self::Refused { problem, .. } => problem.status >= 500,
+            _ => false,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! How a command that fails says so: reason first, then what to do; and to a shell, by its exit code.
 
+use std::env;
+
 use bcrlapi::ClientError;
 use bcrlapi_domain::IdempotencyKey;
 use serde_json::json;
@@ -15,6 +17,9 @@ const USAGE: u8 = 2;
 const REFUSED: u8 = 3;
 const UNREACHABLE: u8 = 4;
 const TIMED_OUT: u8 = 5;
+
+/// Where a proxy is named, also in lower case.
+const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
 
 /// A submit of which nobody knows whether it has arrived.
 #[derive(Debug, thiserror::Error)]
@@ -72,13 +77,22 @@ fn next_of(error: &ClientError) -> Option<String> {
         ClientError::Refused { problem, .. } => match problem.code() {
             "job-failed" => "fix the input as the program's error says, and submit again",
             "job-canceled" | "job-lost" => "submit again",
+            "no-such-path" => "leave out /v1 and what follows in the URL",
             "result-not-ready" => "wait for the job's end: bcrlapi wait with its uuid",
+            "forbidden" if says(&problem.detail, "clock") || says(&problem.detail, "signature expired") => {
+                "set this computer's clock"
+            }
             "forbidden" if says(&problem.detail, "expired") => "get new credentials, such as by aws sso login",
-            "forbidden" => "check the keys (aws sts get-caller-identity), and that the region is the API's: --region",
+            "forbidden" => {
+                "check the keys (for bcrlapi-local: . .bcrlapi/env), and that the region is the API's: --region"
+            }
             _ => return None,
         },
         ClientError::Redirected { .. } => {
             "a proxy or a login page may be in between: log in there. Otherwise check the URL: https:// and the host"
+        }
+        ClientError::Unexpected { what, .. } if is_of_gateway(what) => {
+            "check the URL: it may lack its stage, such as /prod; or your policies do not allow this call"
         }
         ClientError::Unexpected { .. } => "check the URL; or log in, if the network asks for it",
         ClientError::Unreachable { host, reason, .. } => return Some(way_to(host, reason).to_owned()),
@@ -89,11 +103,20 @@ fn next_of(error: &ClientError) -> Option<String> {
     Some(next.to_owned())
 }
 
+/// API Gateway's own words where no API of ours is.
+fn is_of_gateway(what: &str) -> bool {
+    says(what, "\"forbidden\"") || says(what, "missing authentication token")
+}
+
 fn way_to(host: &str, reason: &str) -> &'static str {
     if says(reason, "certificate") {
         "if your proxy inspects TLS, set AWS_CA_BUNDLE or SSL_CERT_FILE to its CA certificate"
+    } else if says(reason, "InvalidContentType") {
+        "this port does not speak TLS: is it http:// instead of https://?"
     } else if host.starts_with("127.") || host.starts_with("localhost") {
         "is `bcrlapi-local up` running? it prints the URL, and writes it to .bcrlapi/env"
+    } else if PROXIES.iter().any(|name| env::var_os(name).is_some()) {
+        "check the proxy that HTTPS_PROXY or HTTP_PROXY names, then the URL and the network"
     } else if says(reason, "lookup") {
         "check the host in the URL, and the network"
     } else {
@@ -117,6 +140,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref() {
         Some(ClientError::Refused { problem, .. }) if problem.code().starts_with("job-") => JOB_FAILED,
+        Some(ClientError::Unexpected { status, .. }) if status.is_server_error() => UNREACHABLE,
         Some(ClientError::Refused { .. } | ClientError::Unexpected { .. } | ClientError::Redirected { .. }) => REFUSED,
         Some(ClientError::Unreachable { .. } | ClientError::Corrupted(_)) => UNREACHABLE,
         Some(ClientError::BadUrl(_) | ClientError::Unsigned { .. } | ClientError::NotWritten(_)) | None => USAGE,

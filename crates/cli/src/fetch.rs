@@ -1,14 +1,13 @@
 //! A result, from the API to where it is wanted, in bounded memory.
 
 use std::io::{self, BufWriter, IsTerminal, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 
 use anyhow::Context;
 use bcrlapi::Client;
 use bcrlapi_domain::JobId;
 use tempfile::SpooledTempFile;
 
-use crate::output::{CANNOT_WRITE, NewFile, say, unless_closed};
+use crate::output::{CANNOT_WRITE, NewFile, Output, say, unless_closed};
 use crate::table::{self, CsvForm};
 
 /// What is larger waits on the disk.
@@ -33,8 +32,8 @@ impl Form {
 
 /// Fetches a result and writes it to the file, or to standard output. Nothing of it is shown before all of it is there
 /// and is what the API has sent.
-pub(crate) async fn fetch(client: &Client, id: JobId, form: Form, output: Option<&Path>) -> anyhow::Result<()> {
-    match (form, output) {
+pub(crate) async fn fetch(client: &Client, id: JobId, form: Form, output: &Output) -> anyhow::Result<()> {
+    match (form, &output.file) {
         (Form::AsItIs, Some(path)) => {
             let mut file = NewFile::create(path)?;
             let size = client.fetch_result(id, &mut file).await?;

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use bcrlapi_domain::limits::REQUEST_MAX_BYTES;
 
 use crate::output::say;
 
@@ -16,13 +17,26 @@ pub(crate) fn read_input(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
     let (bytes, name) = if file == Path::new(STANDARD_INPUT) {
         (read_standard_input()?, "standard input".to_owned())
     } else {
-        (fs::read(&file).with_context(|| cannot_read(&file))?, file.display().to_string())
+        (read_file(&file)?, file.display().to_string())
     };
 
     if bytes.iter().all(u8::is_ascii_whitespace) {
         bail!("{name} is empty; a job's input is one JSON value, such as {{}}");
     }
+    if bytes.len() > REQUEST_MAX_BYTES {
+        bail!("{name} has {} bytes; a job's input has at most {REQUEST_MAX_BYTES} (4 MiB)", bytes.len());
+    }
     Ok(bytes)
+}
+
+fn read_file(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let is_json = file.to_str().is_some_and(|name| name.trim_start().starts_with(['{', '[', '"']));
+    if is_json && !file.exists() {
+        bail!(
+            "the input is the name of a file; pass JSON itself through standard input: echo '{{}}' | bcrlapi submit soc"
+        );
+    }
+    fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 fn read_standard_input() -> anyhow::Result<Vec<u8>> {
@@ -38,16 +52,6 @@ fn read_standard_input() -> anyhow::Result<Vec<u8>> {
 fn without_at(file: &Path) -> PathBuf {
     let stripped = file.to_str().and_then(|name| name.strip_prefix('@')).filter(|_| !file.exists());
     stripped.map_or_else(|| file.to_owned(), PathBuf::from)
-}
-
-fn cannot_read(file: &Path) -> String {
-    let is_json = file.to_str().is_some_and(|name| name.trim_start().starts_with(['{', '[', '"']));
-    if is_json {
-        return "the input is the name of a file; pass JSON itself through standard input, such as: echo '{}' | bcrlapi \
-                submit soc"
-            .to_owned();
-    }
-    format!("cannot read {}", file.display())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Being stopped, by Ctrl-C or by the system.
 
 use std::future::pending;
+use std::time::Duration;
 
 use bcrlapi_domain::JobId;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,6 +33,19 @@ impl Interrupted {
     pub(crate) fn exit_code(&self) -> u8 {
         EXIT_CODE_OF_SIGNALS + self.signal as u8
     }
+}
+
+/// How long the command has to stop by itself: then it is perhaps writing to somebody who does not read.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Ends the process where the command does not stop by itself, in whatever it is.
+pub(crate) fn stop_in_any_case() {
+    std::thread::spawn(|| {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        let signal = runtime.block_on(interrupt());
+        std::thread::sleep(GRACE);
+        std::process::exit(Interrupted::new(signal, None).exit_code().into());
+    });
 }
 
 /// Waits until the command is to stop.

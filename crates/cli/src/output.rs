@@ -2,16 +2,22 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
 pub(crate) const CANNOT_WRITE: &str = "cannot write to standard output";
+/// What standard output is called. Not opened by its name: that would lose what a shell has written there before.
+const STANDARD_OUTPUTS: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+/// Where what is open already has names.
+const OPEN_FILES: [&str; 3] = ["/dev/fd/", "/dev/std", "/proc/"];
 /// For a new file, before the umask.
 const MODE: u32 = 0o666;
+/// What is kept of an older file's mode: who may do what, and no setuid.
+const MODE_BITS: u32 = 0o777;
 
 /// Says something to the person at the terminal.
 pub(crate) fn say(text: &str) {
@@ -41,6 +47,26 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// Where a result is to go.
+pub(crate) struct Output {
+    /// Whether somebody has said so.
+    pub(crate) is_given: bool,
+    /// Standard output without one.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Output {
+    /// What `--output` says: a file, which has to be one that can be written, or `-`.
+    pub(crate) fn of(given: Option<PathBuf>) -> anyhow::Result<Self> {
+        let is_given = given.is_some();
+        let file = given.filter(|path| !path.to_str().is_some_and(|name| STANDARD_OUTPUTS.contains(&name)));
+        if let Some(path) = &file {
+            NewFile::check(path)?;
+        }
+        Ok(Self { is_given, file })
+    }
+}
+
 /// A file that is written aside and gets its name when it is whole, so that a full disk costs no older one.
 pub(crate) enum NewFile {
     Aside {
@@ -55,23 +81,43 @@ impl NewFile {
     /// Begins a file that is to have this name.
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
         let cannot = || format!("cannot write {}", path.display());
+        if path.to_str().is_some_and(|name| OPEN_FILES.iter().any(|start| name.starts_with(start))) {
+            return Ok(Self::Direct(OpenOptions::new().append(true).open(path).with_context(cannot)?));
+        }
+
+        let before = fs::metadata(path).ok();
+        if before.as_ref().is_some_and(|before| !before.is_file()) {
+            return Ok(Self::Direct(OpenOptions::new().write(true).open(path).with_context(cannot)?));
+        }
+        if before.is_some() {
+            // What may not be written may not be replaced either.
+            OpenOptions::new().append(true).open(path).with_context(cannot)?;
+        } else if path.is_symlink() {
+            bail!("{}: it is a link that leads nowhere", cannot());
+        }
         // A link goes on leading to what it leads to.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let before = fs::metadata(&path).ok();
-        if before.as_ref().is_some_and(|before| !before.is_file()) {
-            return Ok(Self::Direct(OpenOptions::new().write(true).open(&path).with_context(cannot)?));
-        }
 
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::Builder::new()
             .prefix(".bcrlapi-")
             .permissions(Permissions::from_mode(MODE))
             .tempfile_in(folder)
+            // Without the name of the file beside, which nobody knows.
+            .map_err(|error| io::Error::from(error.kind()))
             .with_context(cannot)?;
         if let Some(before) = before {
-            file.as_file().set_permissions(before.permissions()).with_context(cannot)?;
+            // Only root gives a file away; what cannot be kept is the writer's own.
+            let _ = fchown(file.as_file(), Some(before.uid()), Some(before.gid()));
+            let mode = Permissions::from_mode(before.mode() & MODE_BITS);
+            file.as_file().set_permissions(mode).with_context(cannot)?;
         }
         Ok(Self::Aside { file, path })
+    }
+
+    /// Fails where a file of this name could not be written: better before a job of hours than after it.
+    pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
+        Self::create(path).map(drop)
     }
 
     /// Gives the whole file its name.

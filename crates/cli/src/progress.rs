@@ -44,8 +44,8 @@ impl ProgressLine {
     }
 
     pub(crate) fn show_lab(&self, lab: &LabState) {
-        let LabState { state, pending, processing, .. } = lab;
-        self.lab.replace(format!(" (lab {}: {pending} waiting, {processing} running)", state.as_str()));
+        // Not how much it has to do: that is up to a minute old, and may not have this job in it yet.
+        self.lab.replace(format!(" (lab {})", lab.state.as_str()));
         self.draw();
     }
 

@@ -8,8 +8,9 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
-use bcrlapi_settings::aws::CaBundle;
+use bcrlapi_settings::aws::{CaBundle, sdk_client};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::ClientError;
 use crate::error::{chain, root_cause};
@@ -17,6 +18,8 @@ use crate::profile::{ChosenProfile, set};
 
 /// How long credentials are used before their source is asked again.
 const CREDENTIALS_AGE_MAX: Duration = Duration::from_mins(5);
+/// How long their source may take: a person may have to type a code into it.
+const PROVIDER_LIMIT: Duration = Duration::from_mins(2);
 /// How long before their expiry they are used no more.
 const BEFORE_EXPIRY: Duration = Duration::from_mins(1);
 
@@ -79,6 +82,9 @@ impl Signer {
     ///
     /// As there.
     pub async fn from_choices(base_url: &str, choices: &Choices) -> Result<Self, ClientError> {
+        if choices.profile.is_none() && set("AWS_ACCESS_KEY_ID").is_some() && set("AWS_SECRET_ACCESS_KEY").is_none() {
+            return Err(ClientError::unsigned("AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not"));
+        }
         let profile = ChosenProfile::read(choices.profile.as_deref()).await?;
         let ca_bundle = CaBundle::read(profile.get("ca_bundle")).map_err(|error| ClientError::Unsigned {
             reason: chain(&error),
@@ -88,6 +94,8 @@ impl Signer {
             reason: "the URL names no region, and none is set".to_owned(),
             next: Some("set AWS_REGION to the API's region, or pass --region".to_owned()),
         })?;
+
+        check_region(&region)?;
 
         let provider = match &choices.profile {
             Some(name) => of_profile(name, &region, ca_bundle.as_ref()),
@@ -152,7 +160,10 @@ impl Signer {
             return Ok(found.credentials.clone());
         }
 
-        let provided = self.provider.provide_credentials().await;
+        let provided = timeout(PROVIDER_LIMIT, self.provider.provide_credentials()).await.map_err(|_| {
+            let s = PROVIDER_LIMIT.as_secs();
+            ClientError::unsigned(format!("no credentials within {s} s; look at the profile's credential_process"))
+        })?;
         let credentials = provided.map_err(|error| self.no_credentials(&error))?;
         *last = Some(Found { credentials: credentials.clone(), at: Instant::now() });
         Ok(credentials)
@@ -166,7 +177,7 @@ impl Signer {
                 next: Some(renewal.clone()),
             },
             None => ClientError::Unsigned {
-                reason: format!("no AWS credentials ({})", root_cause(error)),
+                reason: "no AWS credentials found (--debug says where they were looked for)".to_owned(),
                 next: Some(
                     "for bcrlapi-local run `. .bcrlapi/env`; else choose a profile with --profile, or run `aws configure` or \
                      `aws sso login`"
@@ -196,22 +207,32 @@ fn region(base_url: &str, choices: &Choices, profile: &ChosenProfile) -> Option<
 
 /// The credentials of this profile, whatever keys the environment has.
 fn of_profile(name: &str, region: &str, ca_bundle: Option<&CaBundle>) -> SharedCredentialsProvider {
-    let mut config = ProviderConfig::without_region().with_region(Some(Region::new(region.to_owned())));
-    if let Some(ca_bundle) = ca_bundle {
-        config = config.with_http_client(ca_bundle.sdk_client());
-    }
+    let config = ProviderConfig::without_region()
+        .with_region(Some(Region::new(region.to_owned())))
+        .with_http_client(sdk_client(ca_bundle));
     let provider = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(name).build();
     SharedCredentialsProvider::new(provider)
 }
 
 /// The credentials that every AWS SDK would find.
 async fn of_chain(region: &str, ca_bundle: Option<&CaBundle>) -> Result<SharedCredentialsProvider, ClientError> {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.to_owned()));
-    if let Some(ca_bundle) = ca_bundle {
-        loader = loader.http_client(ca_bundle.sdk_client());
-    }
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .http_client(sdk_client(ca_bundle));
     let config = loader.load().await;
     config.credentials_provider().ok_or_else(|| ClientError::unsigned("no source of AWS credentials is known"))
+}
+
+/// What no region is called is named here; the signing would panic on some of it.
+fn check_region(region: &str) -> Result<(), ClientError> {
+    let is_plain = region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if is_plain {
+        return Ok(());
+    }
+    Err(ClientError::Unsigned {
+        reason: format!("{region:?} is not the name of a region"),
+        next: Some("look at --region, AWS_REGION and the profile's region in ~/.aws/config".to_owned()),
+    })
 }
 
 /// What cannot stand in a header is named here; the signing itself would panic on it.

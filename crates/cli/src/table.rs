@@ -13,7 +13,9 @@ use serde_json::value::RawValue;
 /// Source: OWASP, "CSV Injection".
 const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 /// What one spreadsheet or another takes for the end of a cell, by the settings of its computer.
-const SEPARATORS: [char; 5] = [',', ';', '\t', '\r', '\n'];
+const SEPARATORS: [char; 6] = [',', ';', '|', '\t', '\r', '\n'];
+/// With this at the beginning of a file, Excel takes the next character for the separator.
+const SEPARATOR_LINE: &str = "sep=";
 /// As many as Excel has.
 const COLUMNS_MAX: usize = 16_384;
 
@@ -258,10 +260,17 @@ fn harmless(text: &str) -> String {
     let mut harmless = String::with_capacity(text.len());
     for part in text.split_inclusive(SEPARATORS) {
         let is_number = part.trim_end_matches(SEPARATORS).parse::<f64>().is_ok_and(f64::is_finite);
-        if part.starts_with(FORMULA_STARTS) && !is_number {
+        // What nobody sees in front of it, a spreadsheet may drop.
+        let seen = part.trim_start_matches(|c: char| c == '\u{feff}' || c.is_whitespace() || c.is_control());
+        let is_formula = part.starts_with(FORMULA_STARTS) || seen.starts_with(FORMULA_STARTS);
+        if is_formula && !is_number {
             harmless.push('\'');
         }
         harmless.push_str(part);
+    }
+
+    if text.to_ascii_lowercase().starts_with(SEPARATOR_LINE) {
+        harmless.insert(0, '\'');
     }
     harmless
 }
@@ -313,7 +322,7 @@ mod tests {
     fn what_a_spreadsheet_would_run_is_text_to_it_and_numbers_stay_numbers() {
         let json = r#"[{"=n": "=1+1", "b": "-2.5", "c": -2.5,
                  "d": "+cmd|' /C'!A0", "e": "@SUM(1)", "f": "＝1", "g": "\n=1", "h": "a=b"}]"#;
-        let expected = "'=n,b,c,d,e,f,g,h\n'=1+1,-2.5,-2.5,'+cmd|' /C'!A0,'@SUM(1),'＝1,\"'\n'=1\",a=b\n";
+        let expected = "'=n,b,c,d,e,f,g,h\n'=1+1,-2.5,-2.5,\"'+cmd|' /C'!A0\",'@SUM(1),'＝1,\"'\n'=1\",a=b\n";
         assert_eq!(to_csv(json).unwrap(), expected);
     }
 
@@ -339,6 +348,13 @@ mod tests {
             let cells = csv.lines().skip(1).flat_map(|line| line.split(separator));
             assert!(cells.clone().all(|cell| !cell.starts_with(['=', '@'])), "{:?}", cells.collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn nothing_unseen_in_front_of_a_formula_hides_it() {
+        let csv =
+            to_csv("[{\"sep=|\": \"a|=1\", \"b\": \"\u{feff}=1\", \"c\": \"\u{a0} =1\", \"d\": \"a - b\"}]").unwrap();
+        assert_eq!(csv, "\"'sep=|\",b,c,d\n\"a|'=1\",'\u{feff}=1,'\u{a0} =1,a - b\n");
     }
 
     #[test]

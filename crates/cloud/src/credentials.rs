@@ -5,7 +5,7 @@ use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::credential_feature::AwsCredentialFeature as Feature;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
-use bcrlapi_settings::aws::{CaBundle, ca_bundle_of_profile};
+use bcrlapi_settings::aws::{CaBundle, ca_bundle_of_profile, sdk_client};
 use chrono::{DateTime, Utc};
 
 use crate::{RefusalKind, StoreError};
@@ -21,10 +21,8 @@ pub(crate) struct LabCredentials {
 
 impl LabCredentials {
     async fn look(&self) -> provider::Result {
-        let mut config = ProviderConfig::with_default_region().await;
-        if let Some(ca_bundle) = &self.ca_bundle {
-            config = config.with_http_client(ca_bundle.sdk_client());
-        }
+        let client = sdk_client(self.ca_bundle.as_ref());
+        let config = ProviderConfig::with_default_region().await.with_http_client(client);
         DefaultCredentialsChain::builder().configure(config).build().await.provide_credentials().await
     }
 }

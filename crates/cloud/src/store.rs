@@ -17,6 +17,8 @@ mod trials;
 mod upload;
 mod verified;
 
+use bcrlapi_settings::aws::sdk_client;
+
 use crate::StoreError;
 use crate::cloud_date::CloudDate;
 use crate::credentials::{LabCredentials, ca_bundle};
@@ -71,10 +73,7 @@ impl JobStore {
     /// The file of certificates that is set cannot be used.
     pub async fn from_lab_env(table: &str, bucket: &str) -> Result<Self, StoreError> {
         let ca_bundle = ca_bundle().await?;
-        let mut loader = config_loader();
-        if let Some(ca_bundle) = &ca_bundle {
-            loader = loader.http_client(ca_bundle.sdk_client());
-        }
+        let loader = config_loader().http_client(sdk_client(ca_bundle.as_ref()));
         let config = loader.credentials_provider(LabCredentials { ca_bundle }).load().await;
         Ok(Self::new(&config, table, bucket))
     }

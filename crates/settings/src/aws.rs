@@ -9,9 +9,12 @@ use std::sync::Arc;
 
 use aws_config::profile::{self, ProfileSet};
 use aws_runtime::env_config::file::EnvConfigFiles;
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_types::os_shim_internal::{Env, Fs};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -26,9 +29,45 @@ const CA_BUNDLE: &str = "ca_bundle";
 ///
 /// # Errors
 ///
-/// A file is malformed.
-pub async fn profiles() -> Result<ProfileSet, profile::ProfileFileLoadError> {
-    profile::load(&Fs::real(), &Env::real(), &EnvConfigFiles::default(), None).await
+/// A file is malformed, or not in UTF-8.
+pub async fn profiles() -> Result<ProfileSet, BadProfiles> {
+    for (variable, name) in [("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")] {
+        check_text(variable, name)?;
+    }
+    Ok(profile::load(&Fs::real(), &Env::real(), &EnvConfigFiles::default(), None).await?)
+}
+
+/// The AWS CLI's files cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BadProfiles {
+    /// Windows and its editors save it so.
+    #[error("{} is not plain UTF-8 ({what}): save it as UTF-8 without BOM", path.display())]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        what: &'static str,
+    },
+    /// The form is wrong.
+    #[error(transparent)]
+    Form(#[from] profile::ProfileFileLoadError),
+}
+
+/// The SDK passes over a file that is not UTF-8 without a word.
+fn check_text(variable: &str, name: &str) -> Result<(), BadProfiles> {
+    let named = env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let in_home = || env::home_dir().map(|home| home.join(".aws").join(name));
+    let Some(path) = named.or_else(in_home) else { return Ok(()) };
+    // Whether one is needed at all, the SDK decides.
+    let Ok(bytes) = fs::read(&path) else { return Ok(()) };
+
+    let what = match bytes.as_slice() {
+        [0xEF, 0xBB, 0xBF, ..] => "it begins with a byte order mark",
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "it is UTF-16",
+        bytes if std::str::from_utf8(bytes).is_err() => "it is in another encoding",
+        _ => return Ok(()),
+    };
+    Err(BadProfiles::Encoding { path, what })
 }
 
 /// Certificates to be trusted beside the system's, such as that of a proxy that opens TLS.
@@ -90,14 +129,23 @@ impl CaBundle {
     pub fn pem(&self) -> &[u8] {
         &self.pem
     }
+}
 
-    /// A client for an AWS SDK that trusts them too.
-    pub fn sdk_client(&self) -> SharedHttpClient {
-        let store = TrustStore::default().with_native_roots(true).with_pem_certificate(self.pem.to_vec());
-        let context = TlsContext::builder().with_trust_store(store).build().expect("the certificates were read before");
-        let builder = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-        builder.tls_context(context).build_https()
+/// A client for an AWS SDK that trusts these certificates too, and goes through the proxy of `HTTPS_PROXY`: the SDK's own
+/// client knows of none.
+pub fn sdk_client(ca_bundle: Option<&CaBundle>) -> SharedHttpClient {
+    let mut store = TrustStore::default().with_native_roots(true);
+    if let Some(ca_bundle) = ca_bundle {
+        store = store.with_pem_certificate(ca_bundle.pem.to_vec());
     }
+    let context = TlsContext::builder().with_trust_store(store).build().expect("the certificates were read before");
+
+    aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        connector.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context.clone()).build()
+    })
 }
 
 impl fmt::Debug for CaBundle {

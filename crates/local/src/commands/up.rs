@@ -34,7 +34,7 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     }
     let env = stack.directory().join("env");
     let lines = stack.environment().into_iter().map(|(name, value)| format!("export {name}={}\n", quote(&value)));
-    write_for_owner(&env, &lines.collect::<String>())?;
+    write_for_owner(&env, &format!("{UNSET}{}", lines.collect::<String>()))?;
 
     let directory = args.dir.display();
     say(&format!("bcrlapi is up; its data stays in {directory}. Ctrl-C stops it; a job that is running then fails.\n"));
@@ -58,6 +58,9 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     lab.stop().await;
     Ok(())
 }
+
+/// What would be used beside these keys, or in their place: a shell may have the keys of a role, or a profile.
+const UNSET: &str = "unset AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE\n";
 
 /// Writes a file that holds a secret.
 fn write_for_owner(file: &Path, content: &str) -> io::Result<()> {
