@@ -134,17 +134,19 @@ impl CaBundle {
 /// A client for an AWS SDK that trusts these certificates too, and goes through the proxy of `HTTPS_PROXY`: the SDK's own
 /// client knows of none.
 pub fn sdk_client(ca_bundle: Option<&CaBundle>) -> SharedHttpClient {
-    let mut store = TrustStore::default().with_native_roots(true);
-    if let Some(ca_bundle) = ca_bundle {
-        store = store.with_pem_certificate(ca_bundle.pem.to_vec());
-    }
-    let context = TlsContext::builder().with_trust_store(store).build().expect("the certificates were read before");
-
+    let ca_bundle = ca_bundle.cloned();
     aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
+        // Only here, where a call is made: to read the system's certificates takes longer than most calls.
+        let mut store = TrustStore::default().with_native_roots(true);
+        if let Some(ca_bundle) = &ca_bundle {
+            store.add_pem_certificate(ca_bundle.pem());
+        }
+        let context = TlsContext::builder().with_trust_store(store).build().expect("the certificates were read before");
+
         let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        connector.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context.clone()).build()
+        connector.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build()
     })
 }
 
