@@ -60,7 +60,7 @@ signed() {
             --output "$answer" --write-out "$show" "$@" "$url"); then
             { read -r status; read -r pause; read -r type; read -r redirect; read -r digest; } <<<"$told"
         else
-            status=broken pause= type= redirect= digest=
+            status=broken pause='' type='' redirect='' digest=''
             : >"$answer"
         fi
         pause=$(pause_of "$pause")
