@@ -167,7 +167,7 @@ mod tests {
             (&utf16_be, "UTF-16"),
             (b"\x1f\x8b\x08\0\0", "gzip"),
             // What cp932, EUC-JP and latin-1 write for a kanji, a kanji and an umlaut.
-            (b"{\"a\": \"\x8f[\x93d\"}", "byte 0x8f at byte 8, it may be cp932"),
+            (b"{\"a\": \"\x8f[\x93d\"}", "byte 0x8f at position 8, it may be cp932"),
             (b"{\"a\": \"\xbd\xbc\"}", "EUC-JP"),
             (b"\"\xfc\"", "latin-1"),
             (b"<!DOCTYPE html><html></html>", "HTML"),
