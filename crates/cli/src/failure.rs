@@ -124,8 +124,9 @@ fn way_to(host: &str, reason: &str) -> &'static str {
     }
 }
 
+/// Whether the word is in the text, in any letter case.
 fn says(text: &str, word: &str) -> bool {
-    text.to_ascii_lowercase().contains(word)
+    text.to_ascii_lowercase().contains(&word.to_ascii_lowercase())
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
@@ -144,5 +145,17 @@ fn code_of(error: &anyhow::Error) -> u8 {
         Some(ClientError::Refused { .. } | ClientError::Unexpected { .. } | ClientError::Redirected { .. }) => REFUSED,
         Some(ClientError::Unreachable { .. } | ClientError::Corrupted(_)) => UNREACHABLE,
         Some(ClientError::BadUrl(_) | ClientError::Unsigned { .. } | ClientError::NotWritten(_)) | None => USAGE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_without_tls_is_told_from_one_where_nobody_listens() {
+        let without_tls = way_to("127.0.0.1:9000", "received corrupt message of type InvalidContentType");
+        assert!(without_tls.contains("http://"), "{without_tls}");
+        assert!(way_to("127.0.0.1:9000", "Connection refused").contains("bcrlapi-local up"));
     }
 }

@@ -94,7 +94,6 @@ impl Signer {
             reason: "the URL names no region, and none is set".to_owned(),
             next: Some("set AWS_REGION to the API's region, or pass --region".to_owned()),
         })?;
-
         check_region(&region)?;
 
         let provider = match &choices.profile {
