@@ -8,7 +8,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
-use bcrlapi_settings::aws::{CaBundle, sdk_client};
+use bcrlapi_settings::aws::{CA_BUNDLE, CaBundle, sdk_client};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -86,7 +86,7 @@ impl Signer {
             return Err(ClientError::unsigned("AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not"));
         }
         let profile = ChosenProfile::read(choices.profile.as_deref()).await?;
-        let ca_bundle = CaBundle::read(profile.get("ca_bundle")).map_err(|error| ClientError::Unsigned {
+        let ca_bundle = CaBundle::read(profile.get(CA_BUNDLE)).map_err(|error| ClientError::Unsigned {
             reason: chain(&error),
             next: Some("set AWS_CA_BUNDLE, or ca_bundle in ~/.aws/config, to a PEM file".to_owned()),
         })?;

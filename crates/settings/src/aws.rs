@@ -21,8 +21,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 
 const AWS_CA_BUNDLE: &str = "AWS_CA_BUNDLE";
-/// The key in `~/.aws/config`.
-const CA_BUNDLE: &str = "ca_bundle";
+/// The key in `~/.aws/config` under which a profile names its file of certificates.
+pub const CA_BUNDLE: &str = "ca_bundle";
 
 /// Reads the profiles of the AWS CLI, from `~/.aws/config` and `~/.aws/credentials` or what the environment names in
 /// their place. The selected one is that of `AWS_PROFILE`, else `default`.
