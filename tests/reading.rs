@@ -131,6 +131,7 @@ async fn the_lab_is_online_while_it_says_so() {
             processing: 1,
             waiting_since: None,
             processing_since: None,
+            failed_in_a_row: 0,
             holder: None,
         };
         assert_eq!(system.stack().store().record_heartbeat(&heartbeat).await.unwrap(), Beat::Recorded);

@@ -404,6 +404,9 @@ impl Agent {
         let was_open = self.view.jobs.get(&job.id).is_some_and(|known| !known.job.state.is_done());
         if let (true, State::Done(outcome)) = (was_open, job.state) {
             self.metrics.has_finished(outcome, job.response.as_ref());
+            if let Some(lease) = &self.lease {
+                lease.count(outcome);
+            }
         }
         self.view.learn(job);
     }

@@ -5,11 +5,13 @@
 //! silent for [`Heartbeat::SILENCE`] by the cloud's own date loses it, and so does who stops.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bcrlapi_cloud::{AgentId, Beat, Heartbeat, Holder, JobStore, Place, StoreError};
 use bcrlapi_directory::Lock;
+use bcrlapi_domain::Outcome;
 use bcrlapi_exchange::{Workload, layout};
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::system::uname;
@@ -37,6 +39,8 @@ pub struct Lease {
     /// The directory's lock, in which this agent leaves its id for the next one.
     lock: Arc<Lock>,
     clock: Clock,
+    /// How many jobs have failed since one last succeeded: under the agents before this one too.
+    failed_in_a_row: AtomicU64,
     /// The last heartbeat that was recorded; `None` while the lab has not been taken, as the cloud
     /// does not answer.
     last: Mutex<Option<Heartbeat>>,
@@ -58,7 +62,7 @@ impl Lease {
     ) -> Result<Option<Self>, AgentError> {
         let predecessor = lock.note().ok().and_then(|note| note.trim().parse().ok());
         let holder = Holder { agent: AgentId::random(), place, predecessor, started: clock.now(store) };
-        let mut lease = Self { holder, lock, clock, last: Mutex::default() };
+        let mut lease = Self { holder, lock, clock, failed_in_a_row: AtomicU64::default(), last: Mutex::default() };
         let mut waiting: Option<Waiting> = None;
         loop {
             // A call may hang for longer than a stop may take.
@@ -109,6 +113,16 @@ impl Lease {
         self.renew(store, workload).await
     }
 
+    /// Counts a job that has come to its end, for the heartbeats to tell.
+    pub(crate) fn count(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Succeeded => self.failed_in_a_row.store(0, Ordering::Relaxed),
+            Outcome::Failed | Outcome::Lost => drop(self.failed_in_a_row.fetch_add(1, Ordering::Relaxed)),
+            // It says nothing of the lab's programs.
+            Outcome::Canceled => {}
+        }
+    }
+
     /// Leaves the lab, so that the next agent need not wait, wherever it is. That this fails is no
     /// reason not to stop.
     pub async fn release(self, store: &JobStore) {
@@ -126,6 +140,9 @@ impl Lease {
         // would count as silent.
         let before = store.heartbeat().await?;
         self.holder.started = self.clock.now(store);
+
+        let failed = before.as_ref().map_or(0, |before| before.failed_in_a_row);
+        self.failed_in_a_row.store(failed, Ordering::Relaxed);
 
         // How much there is to do is not known yet: what the row says of it stays.
         let workload = before.map_or_else(Workload::default, |before| Workload {
@@ -165,6 +182,7 @@ impl Lease {
             processing,
             waiting_since,
             processing_since,
+            failed_in_a_row: self.failed_in_a_row.load(Ordering::Relaxed),
             holder: Some(self.holder.clone()),
         }
     }

@@ -14,6 +14,7 @@ const PENDING: &str = "pending";
 const PROCESSING: &str = "processing";
 const WAITING_SINCE: &str = "waiting_since";
 const PROCESSING_SINCE: &str = "processing_since";
+const FAILED_IN_A_ROW: &str = "failed_in_a_row";
 const AGENT_ID: &str = "agent_id";
 const AGENT_HOST: &str = "agent_host";
 const AGENT_DIRECTORY: &str = "agent_directory";
@@ -36,6 +37,9 @@ pub struct Heartbeat {
     /// Since when the one that runs longest does; `None` where none runs, or the agent is too old
     /// to say.
     pub processing_since: Option<DateTime<Utc>>,
+    /// How many jobs have failed or were lost since one last succeeded; 0 where the agent is too old
+    /// to say.
+    pub failed_in_a_row: u64,
     /// The agent that serves the lab, and that no other may serve it beside; `None` where the agent
     /// is too old to say.
     pub holder: Option<Holder>,
@@ -127,6 +131,7 @@ impl Heartbeat {
             processing: number(PROCESSING)?,
             waiting_since: date(item, WAITING_SINCE),
             processing_since: date(item, PROCESSING_SINCE),
+            failed_in_a_row: number(FAILED_IN_A_ROW).unwrap_or_default(),
             holder: Holder::from_item(item),
         })
     }
@@ -138,6 +143,7 @@ impl Heartbeat {
             (AGENT_VERSION.to_owned(), item::text(&self.agent_version)),
             (PENDING.to_owned(), item::number(self.pending)),
             (PROCESSING.to_owned(), item::number(self.processing)),
+            (FAILED_IN_A_ROW.to_owned(), item::number(self.failed_in_a_row)),
         ]);
         item.extend(self.waiting_since.map(|since| (WAITING_SINCE.to_owned(), item::date(since))));
         item.extend(self.processing_since.map(|since| (PROCESSING_SINCE.to_owned(), item::date(since))));
@@ -248,16 +254,19 @@ mod tests {
             processing: 1,
             waiting_since: Some(last_sync),
             processing_since: Some(last_sync),
+            failed_in_a_row: 3,
             holder: Some(Holder { agent: AgentId::random(), place, predecessor: None, started: last_sync }),
         };
         let mut item = heartbeat.to_item();
         assert_eq!(Heartbeat::from_item(&item), Some(heartbeat.clone()));
 
-        for name in [WAITING_SINCE, PROCESSING_SINCE, AGENT_ID, AGENT_HOST, AGENT_DIRECTORY, AGENT_STARTED] {
+        for name in
+            [WAITING_SINCE, PROCESSING_SINCE, FAILED_IN_A_ROW, AGENT_ID, AGENT_HOST, AGENT_DIRECTORY, AGENT_STARTED]
+        {
             item.remove(name);
         }
-        let older = Heartbeat { waiting_since: None, processing_since: None, holder: None, ..heartbeat };
-        assert_eq!(Heartbeat::from_item(&item), Some(older.clone()));
-        assert_eq!(older.to_item(), item);
+        let older =
+            Heartbeat { waiting_since: None, processing_since: None, failed_in_a_row: 0, holder: None, ..heartbeat };
+        assert_eq!(Heartbeat::from_item(&item), Some(older));
     }
 }

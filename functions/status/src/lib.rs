@@ -58,11 +58,13 @@ async fn lab(store: &JobStore, now: DateTime<Utc>) -> Answer {
     let seen = tokio::try_join!(store.heartbeat(), store.oldest_in_inbox(now));
     let (heartbeat, oldest_in_inbox) = seen.map_err(store_problem)?;
     let processing_since = heartbeat.as_ref().and_then(|lab| lab.processing_since);
+    let failed_in_a_row = heartbeat.as_ref().map_or(0, |lab| lab.failed_in_a_row);
     let lab = lab_state(heartbeat, oldest_in_inbox, now);
 
     let mut response = json_response(StatusCode::OK, &lab);
     let LabState { state: presence, last_sync, waiting_since, .. } = lab;
-    response.extensions_mut().insert(Measured { presence, last_sync, waiting_since, processing_since });
+    let measured = Measured { presence, last_sync, waiting_since, processing_since, failed_in_a_row };
+    response.extensions_mut().insert(measured);
     Ok(response)
 }
 
@@ -105,6 +107,7 @@ mod tests {
                 processing: 0,
                 waiting_since: in_lab.map(ago),
                 processing_since: None,
+                failed_in_a_row: 0,
                 holder: None,
             };
             lab_state(Some(heartbeat), in_cloud.map(ago).map(JobId::earliest), now).waiting_since
