@@ -213,10 +213,14 @@ async fn where_every_job_fails_the_runbook_shows_why() {
     let _worker = system.start_worker();
     system.reached(job, Status::Done).await;
 
+    // The agent logs what it has told the cloud a moment after the cloud knows.
     let reason = "the mock failed";
-    let seen = operator.follow("BcrlapiEveryJobFails", 0, job);
-    let lines = |word: &str| seen.lines().filter(|line| line.contains(word) && line.contains(reason)).count();
-    assert_eq!((lines(" failed uuid="), lines("\"uuid\"")), (1, 1), "the log and the queue say why: {seen}");
+    let seen = until("the log and the queue to say why", async || {
+        let seen = operator.follow("BcrlapiEveryJobFails", 0, job);
+        let says = |word: &str| seen.lines().any(|line| line.contains(word) && line.contains(reason));
+        (says(" failed uuid=") && says("\"uuid\"")).then_some(seen)
+    });
+    let seen = seen.await.unwrap();
     assert!(seen.contains("Filesystem"), "{seen}");
 
     let by_hand = operator.follow("BcrlapiEveryJobFails", 1, job);
