@@ -1,5 +1,6 @@
 //! The table that `template.yaml` deploys is the table that the code was tested on.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use bcrlapi_cloud::{Index, TABLE};
@@ -24,7 +25,7 @@ fn the_template_defines_the_table_that_the_code_creates() {
     assert_eq!((&ttl["AttributeName"], &ttl["Enabled"]), (&TABLE.ttl_attribute.into(), &true.into()));
 
     let index = |index: &Index| {
-        let keys = Value::Sequence(vec![key(index.name, "HASH"), key(TABLE.hash_key, "RANGE")]);
+        let keys = Value::Sequence(vec![key(index.attribute, "HASH"), key(TABLE.hash_key, "RANGE")]);
         (Value::from(index.name), keys, Value::from(index.projection))
     };
     let deployed = table["GlobalSecondaryIndexes"].as_sequence().unwrap().iter();
@@ -33,8 +34,8 @@ fn the_template_defines_the_table_that_the_code_creates() {
     });
     assert_eq!(deployed.collect::<Vec<_>>(), TABLE.indexes.iter().map(index).collect::<Vec<_>>());
 
-    let mut attributes: Vec<_> = TABLE.indexes.iter().map(|index| index.name).chain([TABLE.hash_key]).collect();
-    attributes.sort_unstable();
+    let attributes = TABLE.indexes.iter().map(|index| index.attribute).chain([TABLE.hash_key]);
+    let attributes: BTreeSet<_> = attributes.collect();
     let deployed = table["AttributeDefinitions"].as_sequence().unwrap().iter();
     let mut deployed: Vec<_> = deployed
         .map(|attribute| (attribute["AttributeName"].as_str().unwrap(), attribute["AttributeType"].as_str().unwrap()))

@@ -6,7 +6,7 @@ import unittest
 from stack import ACCOUNT, ARNS, ROOT, Stack, source
 
 TABLE, BUCKET = ARNS["Table"], ARNS["Bucket"]
-INBOX, OWNER = f"{TABLE}/index/inbox", f"{TABLE}/index/owner"
+INBOX, OWNER = f"{TABLE}/index/inbox", f"{TABLE}/index/owner-keys"
 REQUEST, RESPONSE = f"{BUCKET}/request/*", f"{BUCKET}/response/*"
 KEY = "arn:aws:kms:ap-northeast-1:123456789012:key/1f6c0a52"
 API = "arn:aws:execute-api:ap-northeast-1:123456789012:Api/prod"
@@ -43,6 +43,7 @@ MAY = {
     },
     "StatusRole": own("StatusLogs")
     | {
+        ("dynamodb:BatchGetItem", TABLE): {JOB, LAB},
         ("dynamodb:GetItem", TABLE): {JOB, LAB},
         ("dynamodb:Query", INBOX): set(),
         ("dynamodb:Query", OWNER): set(),
@@ -146,7 +147,7 @@ MAY_NOT = {
 # Every operation of the AWS SDKs that the code calls: the action that it needs, and who calls it.
 OPERATIONS = {
     "dynamodb.batch_execute_statement": ("dynamodb:PartiQLUpdate", {"AgentPolicy"}),
-    "dynamodb.batch_get_item": ("dynamodb:BatchGetItem", {"AgentPolicy"}),
+    "dynamodb.batch_get_item": ("dynamodb:BatchGetItem", {"StatusRole", "AgentPolicy"}),
     "dynamodb.get_item": ("dynamodb:GetItem", {"SubmitRole", "StatusRole", "ResultRole", "AgentPolicy"}),
     "dynamodb.put_item": ("dynamodb:PutItem", {"SubmitRole", "AgentPolicy"}),
     "dynamodb.query": ("dynamodb:Query", {"SubmitRole", "StatusRole", "AgentPolicy"}),

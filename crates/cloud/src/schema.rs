@@ -6,7 +6,7 @@ pub struct TableSchema {
     /// The table's only key.
     pub hash_key: &'static str,
     /// Its global secondary indexes.
-    pub indexes: [Index; 2],
+    pub indexes: [Index; 3],
     /// The attribute that tells DynamoDB when a row may go, in seconds since 1970.
     pub ttl_attribute: &'static str,
 }
@@ -15,16 +15,23 @@ pub struct TableSchema {
 /// date.
 #[derive(Debug)]
 pub struct Index {
-    /// Its name, and the attribute it is asked by.
+    /// Its name.
     pub name: &'static str,
+    /// The attribute it is asked by.
+    pub attribute: &'static str,
     /// Which attributes it holds: `ALL` or `KEYS_ONLY`.
     pub projection: &'static str,
 }
 
-/// The table. The inbox holds keys only: a row's other changes do not have to be written to it.
+/// The table. The indexes hold keys only: a row's other changes do not have to be written to them.
 pub const TABLE: TableSchema = TableSchema {
     hash_key: PK,
-    indexes: [Index { name: INBOX, projection: "KEYS_ONLY" }, Index { name: OWNER, projection: "ALL" }],
+    indexes: [
+        Index { name: INBOX, attribute: INBOX, projection: "KEYS_ONLY" },
+        // Nobody asks it any more. A deployment can add or remove one index at a time: it goes with the next.
+        Index { name: OWNER, attribute: OWNER, projection: "ALL" },
+        Index { name: OWNER_KEYS, attribute: OWNER, projection: "KEYS_ONLY" },
+    ],
     ttl_attribute: EXPIRES_AT,
 };
 
@@ -33,6 +40,8 @@ pub(crate) const EXPIRES_AT: &str = "expires_at";
 /// Sparse: only jobs that are not done have it. Its values say what the lab has to do with them.
 pub(crate) const INBOX: &str = "inbox";
 pub(crate) const OWNER: &str = "owner";
+/// The index in which a caller's jobs are found.
+pub(crate) const OWNER_KEYS: &str = "owner-keys";
 
 /// `inbox` of a job that waits to be taken, or that its caller wants back: what an agent looks at. One lab so far, and
 /// so one value.

@@ -1,18 +1,18 @@
 //! A caller's jobs, newest first.
 
-use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use bcrlapi_domain::{ApiName, Job, JobId, Owner, Status};
 use chrono::{DateTime, Utc};
 
 use super::JobStore;
 use crate::StoreError;
-use crate::item::{self, API, STATUS, text};
-use crate::schema::{OWNER, PK};
+use crate::item::{self, text};
+use crate::schema::{OWNER, OWNER_KEYS, PK};
 
-/// The most rows that one call goes through in search of those that a filter lets pass: four looks.
-const ROWS_MAX: usize = 1_000;
-const ROWS_PER_LOOK: usize = 250;
+/// The most jobs that one call goes through in search of those that a filter lets pass.
+const SEARCHED_MAX: usize = 1_000;
+/// How many of them at a time: what is read in parallel.
+const SEARCHED_PER_LOOK: usize = 250;
 
 /// Which of a caller's jobs are wanted; all where nothing is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,9 +32,17 @@ pub struct JobPage {
     pub more_after: Option<JobId>,
 }
 
+impl JobFilter {
+    fn lets_pass(&self, job: &Job) -> bool {
+        self.api.as_ref().is_none_or(|api| *api == job.api)
+            && self.status.is_none_or(|status| status == job.state.status())
+    }
+}
+
 impl JobStore {
     /// The owner's jobs that have not expired, newest first, from the one after `after` on: up to `limit`, or fewer
-    /// where a filter lets so few pass that the search ends before. Eventually consistent, as every index.
+    /// where a filter lets so few pass that the search ends before. Which jobs there are is eventually consistent, as
+    /// every index; what is said of each is as recent as its row.
     pub async fn list(
         &self,
         owner: &Owner,
@@ -48,59 +56,65 @@ impl JobStore {
         if after.is_some_and(|id| id.is_expired(now)) {
             return Ok(JobPage { more_after: None, ..page });
         }
+
         // One more than wanted tells whether there are more.
-        let rows_per_look = if *filter == JobFilter::default() { limit + 1 } else { ROWS_PER_LOOK };
-        let mut rows = 0;
-        while rows < ROWS_MAX {
-            let query = self.query_owner(owner, filter, page.more_after, now);
-            let look = query.limit(i32::try_from(rows_per_look).unwrap_or(i32::MAX)).send().await;
+        let per_look = if *filter == JobFilter::default() { limit + 1 } else { SEARCHED_PER_LOOK };
+        let mut searched = 0;
+        while searched < SEARCHED_MAX {
+            let query = self.query_owner(owner, page.more_after, now);
+            let look = query.limit(i32::try_from(per_look).unwrap_or(i32::MAX)).send().await;
             let look = look.map_err(StoreError::unavailable("list the caller's jobs"))?;
-            rows += usize::try_from(look.scanned_count()).unwrap_or_default();
-            if take_over(&mut page, &look, limit)? {
+
+            let ids: Vec<JobId> = look.items().iter().filter_map(item::to_id).collect();
+            searched += ids.len();
+            let more_after = look.last_evaluated_key.as_ref().and_then(item::to_id);
+
+            if page.take_over(self.wanted(&ids, filter).await?, more_after, limit) {
                 break;
             }
         }
         Ok(page)
     }
 
-    fn query_owner(
-        &self,
-        owner: &Owner,
-        filter: &JobFilter,
-        after: Option<JobId>,
-        now: DateTime<Utc>,
-    ) -> QueryFluentBuilder {
-        let query = self.dynamodb.query().table_name(&self.table).index_name(OWNER).scan_index_forward(false);
+    /// Those of the jobs that the filter lets pass, newest first.
+    async fn wanted(&self, ids: &[JobId], filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
+        let mut wanted = Vec::with_capacity(ids.len());
+
+        for (_, read) in self.jobs(ids).await.into_iter().rev() {
+            // The index may know of a row that is gone.
+            wanted.extend(read?.filter(|job| filter.lets_pass(job)));
+        }
+
+        Ok(wanted)
+    }
+
+    fn query_owner(&self, owner: &Owner, after: Option<JobId>, now: DateTime<Utc>) -> QueryFluentBuilder {
+        let query = self.dynamodb.query().table_name(&self.table).index_name(OWNER_KEYS).scan_index_forward(false);
         let query = query.key_condition_expression(format!("#owner = :owner AND {PK} >= :oldest"));
-        let mut query = query.expression_attribute_names("#owner", OWNER);
-        query = query.expression_attribute_values(":owner", text(owner.as_str()));
-        query = query.expression_attribute_values(":oldest", item::oldest_pk(now));
-        if let Some(id) = after {
-            query = query.exclusive_start_key(OWNER, text(owner.as_str())).exclusive_start_key(PK, item::pk(id));
+        let query = query.expression_attribute_names("#owner", OWNER);
+        let query = query.expression_attribute_values(":owner", text(owner.as_str()));
+        let query = query.expression_attribute_values(":oldest", item::oldest_pk(now));
+
+        match after {
+            None => query,
+            Some(id) => query.exclusive_start_key(OWNER, text(owner.as_str())).exclusive_start_key(PK, item::pk(id)),
         }
-        let mut conditions = Vec::new();
-        if let Some(api) = &filter.api {
-            conditions.push(format!("{API} = :api"));
-            query = query.expression_attribute_values(":api", text(api.as_str()));
-        }
-        if let Some(status) = filter.status {
-            conditions.push("#status = :status".to_owned());
-            query = query.expression_attribute_names("#status", STATUS);
-            query = query.expression_attribute_values(":status", text(status.as_str()));
-        }
-        query.set_filter_expression((!conditions.is_empty()).then(|| conditions.join(" AND ")))
     }
 }
 
-/// Adds what a look has brought to the page; says whether the page is full or the jobs are at their end.
-fn take_over(page: &mut JobPage, look: &QueryOutput, limit: usize) -> Result<bool, StoreError> {
-    page.more_after = look.last_evaluated_key.as_ref().and_then(item::to_id);
-    for row in look.items() {
-        if page.jobs.len() == limit {
-            page.more_after = page.jobs.last().map(|job| job.id);
-            return Ok(true);
+impl JobPage {
+    /// Adds what a look has brought; says whether the page is full or the jobs are at their end.
+    fn take_over(&mut self, jobs: Vec<Job>, more_after: Option<JobId>, limit: usize) -> bool {
+        self.more_after = more_after;
+
+        for job in jobs {
+            if self.jobs.len() == limit {
+                self.more_after = self.jobs.last().map(|job| job.id);
+                return true;
+            }
+            self.jobs.push(job);
         }
-        page.jobs.extend(item::to_job(row)?);
+
+        self.more_after.is_none() || self.jobs.len() == limit
     }
-    Ok(page.more_after.is_none() || page.jobs.len() == limit)
 }

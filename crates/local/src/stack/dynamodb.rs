@@ -165,6 +165,7 @@ fn run(database: &Database, operation: &str, body: &[u8]) -> Option<dynoxide::Re
         "TransactGetItems" => call(body, |request| database.transact_get_items(request)),
         "TransactWriteItems" => call(body, |request| database.transact_write_items(request)),
         "UpdateItem" => call(body, |request| database.update_item(request)),
+        "UpdateTable" => call(body, |request| database.update_table(request)),
         "UpdateTimeToLive" => call(body, |request| database.update_time_to_live(request)),
         _ => return None,
     })
