@@ -16,12 +16,18 @@ PSEUDO = {
     "AWS::AccountId": ACCOUNT,
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
+    "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/bcrlapi/5f3a1c20-1111-2222-3333-444455556666",
     "AWS::StackName": "bcrlapi",
     "AWS::URLSuffix": "amazonaws.com",
 }
 ARNS = {
     "Table": f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/Table",
     "Bucket": "arn:aws:s3:::Bucket",
+}
+# The condition of whoever may use keys by which S3 has encrypted objects of the bucket, and for nothing else.
+THROUGH_THE_BUCKET = {
+    "StringEquals": {"kms:ViaService": f"s3.{REGION}.amazonaws.com"},
+    "StringLike": {"kms:EncryptionContext:aws:s3:arn": [ARNS["Bucket"], f"{ARNS['Bucket']}/*"]},
 }
 NOTHING = object()
 # SAM's warnings are about its own service.
@@ -63,7 +69,11 @@ class Stack:
         for name, resource in template["Resources"].items():
             if self._condition(resource.get("Condition")):
                 self.resources[name] = {**resource, "Properties": self._value(resource.get("Properties", {}))}
-        self.outputs = {name: self._value(output["Value"]) for name, output in template["Outputs"].items()}
+        self.outputs = {
+            name: self._value(output["Value"])
+            for name, output in template["Outputs"].items()
+            if self._condition(output.get("Condition"))
+        }
 
     def of_type(self, kind):
         """The properties of all resources of a type, by name."""
@@ -88,6 +98,16 @@ class Stack:
                     known = found.setdefault((action, resource), keys)
                     assert bool(known) == bool(keys), f"{name}: bound to rows in one place and to none in another"
                     found[action, resource] = known | keys
+        return found
+
+    def waits_for(self, name):
+        """What CloudFormation makes before it makes this resource."""
+        found, new = set(), {name}
+        while new:
+            resource = self.template["Resources"][new.pop()]
+            named = {*_list(resource.get("DependsOn", [])), *_references(resource)} & self.resources.keys()
+            new |= named - found
+            found |= named
         return found
 
     def allows(self, name, action, resource, key=None):
@@ -128,6 +148,8 @@ class Stack:
         if name == "Fn::Split":
             return values[1].split(values[0])
         return {
+            "Fn::Join": lambda: values[0].join(values[1]),
+            "Fn::Select": lambda: values[1][values[0]],
             "Fn::Equals": lambda: str(values[0]) == str(values[1]),
             "Fn::Not": lambda: not values[0],
             "Fn::And": lambda: all(values),
@@ -154,8 +176,28 @@ class Stack:
         return re.sub(r"\$\{([^}!]+)\}", fill, text)
 
 
+def _references(node):
+    """The names that a part of a template refers to."""
+    if isinstance(node, list):
+        for one in node:
+            yield from _references(one)
+    if not isinstance(node, dict):
+        return
+    for name, argument in node.items():
+        if name == "Ref":
+            yield argument
+        elif name == "Fn::GetAtt":
+            yield argument.split(".")[0] if isinstance(argument, str) else argument[0]
+        elif name == "Fn::Sub":
+            text = argument if isinstance(argument, str) else argument[0]
+            yield from (found.split(".")[0] for found in re.findall(r"\$\{([^}!]+)\}", text))
+        yield from _references(argument)
+
+
 def _leading_keys(statement):
     conditions = dict(statement.get("Condition", {}))
+    if conditions == THROUGH_THE_BUCKET:
+        return {"through the bucket"}
     keys = [conditions.pop(f"ForAllValues:{name}", None) for name in ("StringLike", "StringEquals")]
     assert not conditions, f"a condition that this test does not know: {conditions}"
     keys = [condition for condition in keys if condition]

@@ -9,6 +9,7 @@ TABLE, BUCKET = ARNS["Table"], ARNS["Bucket"]
 INBOX, OWNER = f"{TABLE}/index/inbox", f"{TABLE}/index/owner-keys"
 REQUEST, RESPONSE = f"{BUCKET}/request/*", f"{BUCKET}/response/*"
 KEY = "arn:aws:kms:ap-northeast-1:123456789012:key/1f6c0a52"
+ANY_KEY, THROUGH_THE_BUCKET = "arn:aws:kms:ap-northeast-1:*:key/*", {"through the bucket"}
 API = "arn:aws:execute-api:ap-northeast-1:123456789012:Api/prod"
 JOB, IDEMPOTENCY_KEY, LAB = "job#*", "key#*", "lab"
 
@@ -53,7 +54,7 @@ MAY = {
         ("dynamodb:GetItem", TABLE): {JOB},
         ("s3:GetObject", RESPONSE): set(),
         ("s3:ListBucket", BUCKET): set(),
-        ("kms:Decrypt", KEY): set(),
+        ("kms:Decrypt", ANY_KEY): THROUGH_THE_BUCKET,
     },
     "AgentPolicy": {
         ("dynamodb:BatchGetItem", TABLE): {JOB},
@@ -66,7 +67,7 @@ MAY = {
         ("s3:PutObject", RESPONSE): set(),
         ("s3:AbortMultipartUpload", RESPONSE): set(),
         ("s3:ListBucket", BUCKET): set(),
-        ("kms:Decrypt", KEY): set(),
+        ("kms:Decrypt", ANY_KEY): THROUGH_THE_BUCKET,
         ("kms:GenerateDataKey", KEY): set(),
     },
     "ResyncPolicy": {("dynamodb:Scan", TABLE): set(), ("s3:GetObject", RESPONSE): set()},

@@ -10,6 +10,9 @@ from stack import ACCOUNT, ROOT, Stack, document, source
 METHODS = ("delete", "get", "head", "options", "patch", "post", "put")
 ANY = "x-amazon-apigateway-any-method"
 EVERYBODY = "*"
+METRICS = (ROOT / "functions/status/src/metrics.rs").read_text(encoding="utf-8")
+BASIC_ALARMS = {"EveryJobFails", "LabSilent", "ProcessingAge", "QueueAge", "ServerErrors"}
+MORE_ALARMS = {"RefusedCalls", "StageThrottled", "StoreThrottled"}
 # The problem that no operation has, and so the document no example of.
 NO_SUCH_PATH = {"title": "No such path", "status": 404}
 # Every type of answer that API Gateway has for such an API, the default that stands for it, and its status here.
@@ -125,11 +128,54 @@ class Api(unittest.TestCase):
             [settings[key] for key in ("ResourcePath", "HttpMethod", "LoggingLevel", "DataTraceEnabled")],
             ["/*", "*", "OFF", False],
         )
-        self.assertTrue(0 < settings["ThrottlingRateLimit"] <= settings["ThrottlingBurstLimit"])
+        chosen = Stack(CallsPerSecond=7, CallsAtOnce=9)
+        (settings,) = chosen.resources["ApiStage"]["Properties"]["MethodSettings"]
+        self.assertEqual([settings[f"Throttling{name}Limit"] for name in ("Rate", "Burst")], [7, 9])
+        submit = chosen.resources["Submit"]["Properties"]["Environment"]["Variables"]
+        self.assertEqual(submit["BCRLAPI_CALLS_PER_SECOND"], 7, "the queue is counted by the same number")
         self.assertEqual(stage["AccessLogSetting"]["DestinationArn"], "arn:AccessLogs")
         log = json.loads(stage["AccessLogSetting"]["Format"])
         self.assertLessEqual({"request_id", "caller", "source_ip", "status", "error"}, log.keys())
         self.assertFalse(re.search(r"header|authorizer|apiKey", str(log), re.I), "nothing that a caller keeps secret")
+
+    def test_the_account_gets_its_role_for_logs_after_the_first_api_and_before_the_stage(self):
+        self.assertIn("Api", self.stack.waits_for("AccountSettings"))
+        self.assertIn("AccountSettings", self.stack.waits_for("AccessLogs"))
+        self.assertIn("AccessLogs", self.stack.waits_for("ApiStage"))
+        for name in self.stack.resources:
+            self.assertNotIn(name, self.stack.waits_for(name), "CloudFormation refuses a circle")
+
+        existing = Stack(AccountLogRole="existing")
+        self.assertFalse({"AccountSettings", "AccountLogRoleForApiGateway"} & existing.resources.keys())
+        self.assertIn("AccessLogs", existing.waits_for("ApiStage"))
+
+    def test_a_domain_of_ones_own_leads_to_the_stage_and_callers_are_told_it(self):
+        certificate = f"arn:aws:acm:ap-northeast-1:{ACCOUNT}:certificate/5f3a"
+        stack = Stack(DomainName="api.lab.example", CertificateArn=certificate)
+
+        domain = stack.resources["Domain"]["Properties"]
+        self.assertEqual(
+            (domain["DomainName"], domain["RegionalCertificateArn"], domain["EndpointConfiguration"]),
+            ("api.lab.example", certificate, {"Types": ["REGIONAL"]}),
+        )
+        mapping = stack.resources["DomainMapping"]["Properties"]
+        self.assertEqual(mapping, {"DomainName": "Domain", "RestApiId": "Api", "Stage": "ApiStage"})
+        self.assertEqual(stack.outputs["ApiUrl"], "https://api.lab.example")
+        self.assertEqual(stack.outputs["DomainTarget"], "Domain.RegionalDomainName")
+
+        self.assertFalse({"Domain", "DomainMapping"} & self.stack.resources.keys())
+        self.assertNotIn("DomainTarget", self.stack.outputs)
+
+    def test_traces_are_made_of_the_share_that_was_chosen(self):
+        self.assertIs(self.stack.resources["ApiStage"]["Properties"]["TracingEnabled"], False)
+        self.assertFalse(self.stack.of_type("AWS::XRay::SamplingRule"))
+
+        stack = Stack(TracedShare="0.05")
+        self.assertIs(stack.resources["ApiStage"]["Properties"]["TracingEnabled"], True)
+        (rule,) = stack.of_type("AWS::XRay::SamplingRule").values()
+        rule = rule["SamplingRule"]
+        self.assertEqual((rule["FixedRate"], rule["ReservoirSize"], rule["ServiceName"]), ("0.05", 0, "bcrlapi/prod"))
+        self.assertRegex(rule["RuleName"], "^bcrlapi-[0-9a-f]{8}$")
 
     def test_one_stage_only_which_every_change_reaches(self):
         self.assertEqual(list(self.stack.of_type("AWS::ApiGateway::Stage")), ["ApiStage"])
@@ -199,9 +245,12 @@ class Everything(unittest.TestCase):
         self.assertEqual(
             [(one["Sid"], one["Effect"]) for one in policy["PolicyDocument"]["Statement"]], [("TlsOnly", "Deny")]
         )
-        (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+        self.assertEqual(bucket["VersioningConfiguration"], {"Status": "Enabled"})
+        rule, markers = bucket["LifecycleConfiguration"]["Rules"]
         self.assertGreater(rule["ExpirationInDays"], 7, "never before the job's own end")
+        self.assertEqual(rule["NoncurrentVersionExpiration"], {"NoncurrentDays": 1})
         self.assertEqual(rule["AbortIncompleteMultipartUpload"], {"DaysAfterInitiation": 1})
+        self.assertIs(markers["ExpiredObjectDeleteMarker"], True)
 
         def encryption(**parameters):
             bucket = Stack(**parameters).resources["Bucket"]["Properties"]
@@ -214,10 +263,12 @@ class Everything(unittest.TestCase):
 
     def test_the_stores_outlive_the_stack(self):
         written = source()["Resources"]
-        for name in ("Table", "Bucket"):
+        for name, policy in [("Table", "Retain"), ("Bucket", "RetainExceptOnCreate")]:
             one = self.stack.resources[name]
-            self.assertEqual({one["DeletionPolicy"], one["UpdateReplacePolicy"]}, {"Retain"})
+            self.assertEqual((one["DeletionPolicy"], one["UpdateReplacePolicy"]), (policy, "Retain"))
             self.assertEqual(self.stack.template["Resources"][name], written[name], "the transform leaves it alone")
+        for name in ("AccountSettings", "AccountLogRoleForApiGateway"):
+            self.assertEqual(written[name]["DeletionPolicy"], "RetainExceptOnCreate")
         table = self.stack.resources["Table"]["Properties"]
         self.assertIs(table["DeletionProtectionEnabled"], True)
         self.assertEqual(table["PointInTimeRecoverySpecification"], {"PointInTimeRecoveryEnabled": True})
@@ -250,7 +301,7 @@ class Everything(unittest.TestCase):
                     },
                 )
                 self.assertLess(function["Timeout"], 29, "API Gateway gives up then")
-                self.assertEqual(function["TracingConfig"], {"Mode": "Active"})
+                self.assertEqual(function["TracingConfig"], {"Mode": "PassThrough"})
                 self.assertEqual(function["LoggingConfig"]["LogFormat"], "JSON")
                 build = source()["Resources"][name]["Metadata"]
                 self.assertEqual(
@@ -297,6 +348,16 @@ class Everything(unittest.TestCase):
             ("KmsKeyArn", ["", "arn:aws:kms:ap-northeast-1:123456789012:key/1f6c"], ["alias/x", "*"]),
             ("AlarmEmail", ["", "lab@example.com"], ["lab", "a@b c@d"]),
             ("StageName", ["prod"], ["", "a/b", "a-b"]),
+            (
+                "DomainName",
+                ["", "api.lab.example", "a-1.example.co.jp"],
+                ["lab", "API.lab.example", "https://api.lab.example", "api.lab.example/", "-a.example", "*.lab.example"],
+            ),
+            (
+                "CertificateArn",
+                ["", "arn:aws:acm:ap-northeast-1:123456789012:certificate/5f3a-1"],
+                ["arn:aws:iam::123456789012:server-certificate/x", "*"],
+            ),
         ]:
             pattern = source()["Parameters"][name]["AllowedPattern"]
             for value in right:
@@ -305,38 +366,67 @@ class Everything(unittest.TestCase):
                 self.assertNotRegex(value, pattern, name)
 
     def test_alarms_have_a_runbook_and_reach_somebody(self):
-        alarms = self.stack.of_type("AWS::CloudWatch::Alarm")
-        self.assertEqual(
-            alarms.keys(), {"FunctionErrors", "FunctionThrottles", "QueueAge", "ProcessingAge", "LabSilent"}
-        )
-        for name, alarm in alarms.items():
+        everything = Stack(AlarmEmail="lab@example.com", Monitoring="all").of_type("AWS::CloudWatch::Alarm")
+        basic = self.stack.of_type("AWS::CloudWatch::Alarm")
+        self.assertEqual(basic.keys(), BASIC_ALARMS)
+        self.assertEqual(everything.keys(), BASIC_ALARMS | MORE_ALARMS)
+        for name, alarm in everything.items():
             with self.subTest(name):
                 self.assertEqual(alarm["AlarmName"], f"bcrlapi-{name}")
                 self.assertIn(f"docs/operations.md, {name}", alarm["AlarmDescription"])
                 self.assertEqual((alarm["AlarmActions"], alarm["OKActions"]), (["AlarmTopic"], ["AlarmTopic"]))
-                watched = [one["MetricStat"]["Metric"] for one in alarm.get("Metrics", []) if "MetricStat" in one] or [
-                    alarm
-                ]
-                dimensions = [one["Dimensions"] for one in watched]
-                wanted = [[{"Name": "FunctionName", "Value": function}] for function in ("Submit", "Status", "Result")]
-                self.assertEqual(
-                    dimensions, wanted if name.startswith("Function") else [[{"Name": "Table", "Value": "Table"}]]
-                )
+                self.assertNotIn("Metrics", alarm, "metric math costs as many alarms as it has metrics")
         for alarm in Stack().of_type("AWS::CloudWatch::Alarm").values():
             self.assertNotIn("AlarmActions", alarm, "nobody is to be told")
 
+    def test_alarms_watch_what_is_measured(self):
+        stack = Stack(Monitoring="all")
+        measured = set(re.findall(r'"([A-Z]\w+)"', METRICS.split("#[cfg(test)]")[0]))
+        (filtered,) = stack.of_type("AWS::Logs::MetricFilter").values()
+        (counted,) = filtered["MetricTransformations"]
+        for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items():
+            with self.subTest(name):
+                dimensions = {one["Name"]: one["Value"] for one in alarm.get("Dimensions", [])}
+                if alarm["Namespace"] == "bcrlapi":
+                    self.assertIn(alarm["MetricName"], measured)
+                    self.assertEqual(dimensions, {"Table": "Table"})
+                elif alarm["Namespace"] == "AWS/ApiGateway":
+                    self.assertEqual(dimensions, {"ApiName": "bcrlapi", "Stage": "prod"})
+                elif alarm["Namespace"] == "AWS/DynamoDB":
+                    indexes = {one["IndexName"] for one in source()["Resources"]["Table"]["Properties"]["GlobalSecondaryIndexes"]}
+                    self.assertEqual(dimensions["TableName"], "Table")
+                    self.assertIn(dimensions["GlobalSecondaryIndexName"], indexes)
+                else:
+                    self.assertEqual([alarm["Namespace"], alarm["MetricName"]], [counted[f"Metric{key}"] for key in ("Namespace", "Name")])
+        # The title that SAM gives the API is its name in CloudWatch.
+        self.assertEqual(stack.resources["Api"]["Properties"]["Body"]["info"]["title"], "bcrlapi")
+        log = json.loads(stack.resources["ApiStage"]["Properties"]["AccessLogSetting"]["Format"])
+        self.assertIn(re.search(r"\$\.(\w+)", filtered["FilterPattern"])[1], log)
+
+    def test_a_lab_that_was_never_there_does_not_ring_and_one_that_nobody_measures_does(self):
+        alarms = Stack(Monitoring="all").of_type("AWS::CloudWatch::Alarm")
+        ring = {name for name, alarm in alarms.items() if alarm["TreatMissingData"] == "breaching"}
+        self.assertEqual(ring, {"LabSilent"})
+        self.assertEqual({one["TreatMissingData"] for one in alarms.values()}, {"breaching", "notBreaching"})
+
     def test_where_nothing_is_watched_nothing_is_paid_for(self):
-        stack = Stack(Monitoring="none", AlarmEmail="lab@example.com")
-        for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard", "AWS::SNS::Topic"):
-            self.assertFalse(stack.of_type(kind))
-            self.assertTrue(self.stack.of_type(kind))
-        self.assertEqual([one["State"] for one in stack.of_type("AWS::Events::Rule").values()], ["DISABLED"])
-        self.assertEqual([one["State"] for one in self.stack.of_type("AWS::Events::Rule").values()], ["ENABLED"])
+        kinds = ("Alarm", "Dashboard")
+
+        def paid(monitoring):
+            stack = Stack(Monitoring=monitoring, AlarmEmail="lab@example.com")
+            numbers = [len(stack.of_type(f"AWS::CloudWatch::{kind}")) for kind in kinds]
+            (rule,) = stack.of_type("AWS::Events::Rule").values()
+            return [*numbers, len(stack.of_type("AWS::SNS::Topic")), rule["State"]]
+
+        self.assertEqual(paid("none"), [0, 0, 0, "DISABLED"])
+        self.assertEqual(paid("basic"), [5, 0, 1, "ENABLED"])
+        self.assertEqual(paid("all"), [8, 1, 1, "ENABLED"])
 
     def test_the_dashboard_shows_what_there_is(self):
-        dashboard = json.loads(self.stack.resources["Dashboard"]["Properties"]["DashboardBody"])
+        stack = Stack(Monitoring="all")
+        dashboard = json.loads(stack.resources["Dashboard"]["Properties"]["DashboardBody"])
         shown = next(one for one in dashboard["widgets"] if one["type"] == "alarm")["properties"]["alarms"]
-        self.assertEqual({f"arn:{name}" for name in self.stack.of_type("AWS::CloudWatch::Alarm")}, set(shown))
+        self.assertEqual({f"arn:{name}" for name in stack.of_type("AWS::CloudWatch::Alarm")}, set(shown))
 
     def test_the_schedule_asks_for_the_lab(self):
         (rule,) = self.stack.of_type("AWS::Events::Rule").values()
@@ -347,6 +437,8 @@ class Everything(unittest.TestCase):
             ("arn:Status", "GET", "/v1/lab"),
         )
         self.assertTrue(event["requestContext"]["identity"]["caller"], "the functions answer nobody else")
+        (invoke,) = self.stack.of_type("AWS::Lambda::EventInvokeConfig").values()
+        self.assertEqual((invoke["FunctionName"], invoke["MaximumRetryAttempts"]), ("Status", 0))
 
     def test_outputs_say_what_they_are_for(self):
         self.assertEqual(self.stack.outputs["ApiUrl"], "https://Api.execute-api.ap-northeast-1.amazonaws.com/prod")

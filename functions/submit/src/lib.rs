@@ -15,7 +15,7 @@ mod cancel;
 mod queue_limit;
 mod submit;
 
-pub use queue_limit::QueueLimit;
+pub use queue_limit::{CALLS_PER_S, QueueLimit};
 
 /// What the function needs for every call.
 #[derive(Clone, Debug)]
@@ -29,14 +29,19 @@ pub struct State {
 }
 
 impl State {
-    /// Reads the function's environment; `BCRLAPI_APIS` lists the apis, separated by commas, and `BCRLAPI_QUEUE_LIMIT`
-    /// is how many jobs may be open.
+    /// Reads the function's environment: `BCRLAPI_APIS` lists the apis, separated by commas; `BCRLAPI_QUEUE_LIMIT` is how
+    /// many jobs may be open, and `BCRLAPI_CALLS_PER_SECOND` how many calls the stage lets in.
     pub async fn from_env() -> anyhow::Result<Self> {
         let listed = bcrlapi_common::optional("BCRLAPI_APIS").unwrap_or_default();
         let names = listed.split(',').map(str::trim).filter(|name| !name.is_empty());
         let apis = names.map(str::parse).collect::<Result<_, _>>().context("BCRLAPI_APIS")?;
+        let calls_per_s = bcrlapi_common::optional("BCRLAPI_CALLS_PER_SECOND").map(|number| number.parse()).transpose();
+        let calls_per_s = calls_per_s.context("BCRLAPI_CALLS_PER_SECOND")?.unwrap_or(CALLS_PER_S);
+
         let queue_limit = bcrlapi_common::optional("BCRLAPI_QUEUE_LIMIT").map(|limit| limit.parse()).transpose();
-        let queue_limit = queue_limit.context("BCRLAPI_QUEUE_LIMIT")?.map(QueueLimit::new);
+        let queue_limit = queue_limit.context("BCRLAPI_QUEUE_LIMIT")?;
+        let queue_limit = queue_limit.map(|limit| QueueLimit::new(limit, calls_per_s));
+
         Ok(Self { deployment: Deployment::from_env().await?, apis, queue_limit })
     }
 }

@@ -49,20 +49,29 @@ async fn record(
     now: DateTime<Utc>,
 ) -> Result<Option<KeyedSubmit>, Problem> {
     let store = &state.deployment.store;
-    let full = match &state.queue_limit {
-        Some(queue) if !queue.has_room(store, now).await.map_err(store_problem)? => Some(queue_full(queue.limit())),
-        _ => None,
-    };
-    match (full, key) {
-        (None, None) => store.submit(job, body.into()).await.map(|()| None).map_err(store_problem),
-        // Not looked for before: nearly every submit is new, and the transaction finds an earlier one too.
-        (None, Some(key)) => store.submit_keyed(job, body.into(), key, now).await.map_err(store_problem),
-        (Some(full), None) => Err(full),
+    let queue = state.queue_limit.as_ref();
+
+    if let Some(queue) = queue
+        && !queue.has_room(store, now).await.map_err(store_problem)?
+    {
         // The same submit again needs no free place.
-        (Some(full), Some(key)) => {
-            store.keyed_submit(job, key, now).await.map_err(store_problem)?.map(Some).ok_or(full)
-        }
+        let earlier = match key {
+            Some(key) => store.keyed_submit(job, key, now).await.map_err(store_problem)?,
+            None => None,
+        };
+        return earlier.map(Some).ok_or_else(|| queue_full(queue.limit()));
     }
+
+    let earlier = match key {
+        // Not looked for before: nearly every submit is new, and the transaction finds an earlier one too.
+        Some(key) => store.submit_keyed(job, body.into(), key, now).await.map_err(store_problem)?,
+        None => store.submit(job, body.into()).await.map(|()| None).map_err(store_problem)?,
+    };
+
+    if let (None, Some(queue)) = (&earlier, queue) {
+        queue.count_one();
+    }
+    Ok(earlier)
 }
 
 /// The answer to the same submit again: the job that there is, as it is now.
