@@ -9,24 +9,26 @@ Deploys the built template as a stack of its own, runs jobs through it with the 
 refused, prints what came of each, and removes everything that it made. Stacks that are there already stay as they are.
 
     sam build && cargo build --release --bins
-    infra/verify.sh                                     # some 10 minutes, for a few cents
+    infra/verify.sh                                     # some 20 minutes, for a few cents
     infra/verify.sh -- Architecture=arm64               # more of the template's parameters
 
     --template FILE   the built template (.aws-sam/build/template.yaml)
+    --from FILE       the built template of the version before: it is deployed first, and then upgraded
     --bin DIR         where bcrlapi, bcrlapi-agent and bcrlapi-worker are (target/release)
     --help            this
 
 Credentials and region are those of the AWS CLI: of a user or a role that may make roles and policies, and take such
 roles; AWS lets the account's root user take none. With AWS_ENDPOINT_URL it runs on an emulator.
-Needs the AWS CLI, curl 7.84 or newer, and python3. Exits with 0 if everything was as it has to be, else 1.
+Needs the AWS CLI, curl 7.84 or newer, and the python3 that has the SAM CLI. Exits with 0 if everything was as it has to be, else 1.
 END
 }
 
-template=.aws-sam/build/template.yaml
+template=.aws-sam/build/template.yaml from=
 bin=target/release
 while [ $# -gt 0 ]; do
     case $1 in
     --template) template=$2; shift 2 ;;
+    --from) from=$2; shift 2 ;;
     --bin) bin=$2; shift 2 ;;
     --help | -h) usage; exit ;;
     --) shift; break ;;
@@ -34,8 +36,9 @@ while [ $# -gt 0 ]; do
     esac
 done
 die() { printf '%s\n' "$*" >&2; exit 1; }
-[ -e "$template" ] || die "there is no $template; run: sam build"
+for file in "$template" ${from:+"$from"}; do [ -e "$file" ] || die "there is no $file; run: sam build"; done
 for command in aws curl python3; do command -v "$command" >/dev/null || die "this needs $command"; done
+python3 -c 'import samtranslator' 2>/dev/null || die 'this needs the python3 that has the SAM CLI; activate its venv'
 [[ $(curl --help all) == *--aws-sigv4* ]] || die 'this needs curl 7.84 or newer'
 for name in bcrlapi bcrlapi-agent bcrlapi-worker; do
     [ -x "$bin/$name" ] || die "there is no $bin/$name; run: cargo build --release --bins"
@@ -54,11 +57,16 @@ stack=bcrlapi-verify-$(od -An -N4 -tx1 /dev/urandom | tr -d ' \n')
 work=$(mktemp -d)
 chmod 700 "$work"
 shared=$work/shared
+: >"$work/kept"
 checks=0 failures=0 roles=() stacks=()
 # shellcheck source=infra/verify/callers.sh
 . infra/verify/callers.sh
 # shellcheck source=infra/verify/stack.sh
 . infra/verify/stack.sh
+# shellcheck source=infra/verify/gateway.sh
+. infra/verify/gateway.sh
+# shellcheck source=infra/verify/monitoring.sh
+. infra/verify/monitoring.sh
 
 trap remove_everything EXIT
 trap 'echo "Stopping." >&2; exit 1' INT TERM HUP
@@ -69,26 +77,31 @@ location=()
 # What is to be removed is noted before it is made: a signal may come between the two.
 code=$stack-code
 aws s3api create-bucket --bucket "$code" "${location[@]}" >/dev/null
-aws cloudformation package --template-file "$template" --s3-bucket "$code" \
-    --output-template-file "$work/template.yaml" >"$work/package.log" 2>&1 || die "$(cat "$work/package.log")"
+# package BUILT_TEMPLATE: what it names on this computer goes into the bucket; prints the template that names that.
+package() {
+    aws cloudformation package --template-file "$1" --s3-bucket "$code" --output-template-file "$work/packaged.yaml" \
+        >"$work/package.log" 2>&1 || die "$(cat "$work/package.log")"
+    cat "$work/packaged.yaml"
+}
+package "$template" >"$work/template.yaml"
 log_role=$(aws apigateway get-account --query cloudwatchRoleArn --output text)
 case $log_role in None | '') log_role=create ;; *) log_role=existing ;; esac
-parameters=(AllowedApis=soc Monitoring=none "AccountLogRole=$log_role" "$@")
+parameters=(AllowedApis=soc Monitoring=all "AccountLogRole=$log_role" "$@")
 deploy_main() { deploy "$stack" "$work/template.yaml" "${parameters[@]}" "$@"; }
-deploy_main
+if [ -z "$from" ]; then
+    deploy_main
+else
+    package "$from" >"$work/from.yaml"
+    # It may not know all of the parameters.
+    deploy "$stack" "$work/from.yaml" AllowedApis=soc "AccountLogRole=$log_role"
+fi
 for api in soc other; do
     deploy "$stack-client-$api" infra/client-policy.yaml Api=$api ApiArn="$(output "$stack" ApiArn)"
 done
 table=$(output "$stack" TableName)
 bucket=$(output "$stack" BucketName)
 place=(--shared "$shared" --table "$table" --bucket "$bucket")
-BCRLAPI_URL=$(output "$stack" ApiUrl)
-if [ -n "${AWS_ENDPOINT_URL:-}" ]; then
-    # Emulators have the API at this path of their one address.
-    host=${BCRLAPI_URL#https://}
-    BCRLAPI_URL=$AWS_ENDPOINT_URL/restapis/${host%%.*}/${host##*/}/_user_request_
-fi
-export BCRLAPI_URL
+set_url
 uuid=01890000-0000-7000-8000-000000000000
 
 echo '  a role for everybody who is to call it'
@@ -107,6 +120,18 @@ copy_of result ResultRole
 for name in "${roles[@]}"; do until_so 60 take_role "${name#"$stack-"}"; done
 # New roles and policies take some seconds to count everywhere; what is refused before that proves nothing.
 for who in client other every; do until_so 90 is_status 200 $who GET /v1/lab; done
+
+if [ -n "$from" ]; then
+    step 'An upgrade in place:'
+    api=$(resource Api)
+    uuid=$(client submit soc --input examples/soc/request.json)
+    deploy_main
+    result "$api" "$(resource Api)" operator "the API's id, before and after"
+    until_so 120 is_status 200 client GET "/v1/jobs/$uuid"
+    result pending "$(client --json status "$uuid" | field status)" client 'a job of before'
+    client cancel "$uuid" >/dev/null
+    for who in client other every; do until_so 90 is_status 200 $who GET /v1/jobs; done
+fi
 
 step 'A job, from the caller through the agent and the worker and back:'
 mkdir "$shared"
@@ -171,6 +196,11 @@ expect 404 every POST "/v1/jobs/$uuid/cancel"
 sed "s/SECRET_ACCESS_KEY=./&x/" "$work/keys.client" >"$work/keys.forged"
 sed "s/SESSION_TOKEN=./&x/" "$work/keys.client" >"$work/keys.badtoken"
 for who in forged badtoken; do expect 403 $who GET /v1/lab; done
+
+step "What the gateway answers itself, and what it hands on:"
+check_gateway
+step 'What watches it:'
+check_monitoring
 
 step 'What each role may do with the stores, and what not:'
 job='{"pk":{"S":"job#'$uuid'"}}'
@@ -275,3 +305,7 @@ deploy_main CallerAuth=IAM AllowedCidrs=192.0.2.0/24
 until_so 120 is_status 403 client GET /v1/lab
 expect 403 client GET /v1/lab
 expect 403 stranger GET /v1/lab
+
+step 'The stack is removed, and another takes its stores:'
+remove_and_take_back
+for name in "$done_job" "$large"; do uuid=$name expect 200 client GET "/v1/jobs/$name"; done

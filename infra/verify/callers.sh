@@ -67,13 +67,16 @@ copy_of() {
 call() {
     local who=$1 method=$2 path=$3
     shift 3
-    [ "$method" = GET ] || set -- -d @examples/soc/request.json -H 'content-type: application/json' "$@"
+    [ "$method" = GET ] || set -- -H 'content-type: application/json' "$@"
+    [[ $method = GET || $* = *--data-binary* ]] || set -- --data-binary @examples/soc/request.json "$@"
     if [ "$who" != nobody ]; then
         # shellcheck disable=SC1090,SC2016
         (. "$work/keys.$who" && printf 'user = "%s:%s"\nheader = "x-amz-security-token: %s"\n' \
             "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" "$AWS_SESSION_TOKEN") >"$work/curl"
         set -- --config "$work/curl" --aws-sigv4 "aws:amz:$region:execute-api" "$@"
     fi
+    # Of an answer without a body curl writes no file.
+    : >"$work/body"
     curl --silent --show-error --max-time 40 --request "$method" --output "$work/body" --write-out '%{http_code}' \
         "$@" "$BCRLAPI_URL$path"
 }

@@ -24,13 +24,25 @@ deploy() {
     die 'the stack could not be made'
 }
 
+# Where the stack's API is.
+set_url() {
+    local host
+    BCRLAPI_URL=$(output "$stack" ApiUrl)
+    if [ -n "${AWS_ENDPOINT_URL:-}" ]; then
+        # Emulators have the API at this path of their one address.
+        host=${BCRLAPI_URL#https://}
+        BCRLAPI_URL=$AWS_ENDPOINT_URL/restapis/${host%%.*}/${host##*/}/_user_request_
+    fi
+    export BCRLAPI_URL
+}
+
 # remove WHAT COMMAND...: what was noted and then not made is not there, and needs no removing.
 remove() {
     local what=$1
     shift
     if "$@" >/dev/null 2>"$work/error"; then
         printf '  %s\n' "$what"
-    elif ! grep -qE '\((NoSuchEntity|NoSuchBucket)\)' "$work/error"; then
+    elif ! grep -qE '\((NoSuchEntity|NoSuchBucket|ResourceNotFoundException)\)' "$work/error"; then
         printf '  BAD  %s is still there: %s\n' "$what" "$(tail -n 1 "$work/error")"
         failures=$((failures + 1))
     fi
@@ -47,7 +59,18 @@ remove_role() {
     aws iam delete-role "${role[@]}"
 }
 
-remove_bucket() { aws s3 rm "s3://$1" --recursive --only-show-errors && aws s3api delete-bucket --bucket "$1"; }
+# With older versions and marks of removal, which a bucket of the template keeps for a day.
+remove_bucket() {
+    local versions=$work/versions.json
+    while list_versions "$1" >"$versions" && grep -q VersionId "$versions"; do
+        aws s3api delete-objects --bucket "$1" --delete "file://$versions" || return 1
+    done
+    aws s3api delete-bucket --bucket "$1"
+}
+list_versions() {
+    aws s3api list-object-versions --bucket "$1" --max-items 500 --output json \
+        --query '{Objects: [Versions, DeleteMarkers][][].{Key: Key, VersionId: VersionId}, Quiet: `true`}'
+}
 remove_table() {
     aws dynamodb update-table --table-name "$1" --no-deletion-protection-enabled &&
         until_so 60 aws dynamodb delete-table --table-name "$1" && aws dynamodb wait table-not-exists --table-name "$1"
@@ -81,7 +104,7 @@ remove_retained() {
         AWS::S3::Bucket/*) remove "bucket $id" remove_bucket "$id" ;;
         */AccountLogRoleForApiGateway) remove "role $id, and API Gateway's use of it for logs" remove_log_role "$id" ;;
         esac
-    done <"$work/retained"
+    done < <(sort -u "$work/retained" "$work/kept")
 }
 
 remove_everything() {
@@ -113,4 +136,56 @@ remove_everything() {
     fi
     [ $status -eq 0 ] && [ $failures -eq 0 ]
     exit
+}
+
+# As docs/operations.md has it. The roles of callers and agent, which have the stack's policies, keep it from going; when
+# they have given them back it goes, without its stores; and a new stack takes those.
+remove_and_take_back() {
+    local who
+    # From here on until it is imported, no stack names what is kept.
+    list_retained >"$work/kept"
+    if [ -n "${AWS_ENDPOINT_URL:-}" ]; then
+        echo '  --   not tried: the emulator removes policies that somebody has'
+    else
+        aws cloudformation delete-stack --stack-name "$stack"
+        aws cloudformation wait stack-delete-complete --stack-name "$stack" 2>/dev/null || true
+        result DELETE_FAILED "$(aws cloudformation describe-stacks --stack-name "$stack" --output text \
+            --query 'Stacks[0].StackStatus')" operator 'delete-stack, while roles have its policies'
+    fi
+    for who in every agent resync; do detach_all "$stack-$who"; done
+    remove_stack "$stack"
+    result protected "$(aws dynamodb describe-table --table-name "$table" --output text \
+        --query 'Table.DeletionProtectionEnabled' | sed s/True/protected/)" operator 'the table, without its stack'
+
+    import_stores
+    parameters=("${parameters[@]/AccountLogRole=create/AccountLogRole=existing}")
+    deploy_main
+    result "$table $bucket" "$(resource Table) $(resource Bucket)" operator 'the stores of the new stack'
+    for who in soc other; do
+        deploy "$stack-client-$who" infra/client-policy.yaml Api=$who ApiArn="$(output "$stack" ApiArn)"
+    done
+    set_url
+    until_so 120 is_status 200 client GET /v1/lab
+}
+
+detach_all() {
+    local policy
+    for policy in $(aws iam list-attached-role-policies --role-name "$1" --query 'AttachedPolicies[].PolicyArn' \
+        --output text); do
+        aws iam detach-role-policy --role-name "$1" --policy-arn "$policy"
+    done
+}
+
+import_stores() {
+    local set=(--stack-name "$stack" --change-set-name import)
+    python3 infra/stores.py >"$work/stores.json"
+    aws cloudformation create-change-set "${set[@]}" --change-set-type IMPORT \
+        --template-body "file://$work/stores.json" --resources-to-import "[
+            {\"ResourceType\": \"AWS::DynamoDB::Table\", \"LogicalResourceId\": \"Table\",
+             \"ResourceIdentifier\": {\"TableName\": \"$table\"}},
+            {\"ResourceType\": \"AWS::S3::Bucket\", \"LogicalResourceId\": \"Bucket\",
+             \"ResourceIdentifier\": {\"BucketName\": \"$bucket\"}}]" >/dev/null
+    aws cloudformation wait change-set-create-complete "${set[@]}"
+    aws cloudformation execute-change-set "${set[@]}"
+    aws cloudformation wait stack-import-complete --stack-name "$stack"
 }

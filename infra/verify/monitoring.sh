@@ -1,0 +1,48 @@
+# shellcheck shell=bash disable=SC2154
+# Part of infra/verify.sh: alarms, dashboard, schedule, metrics and the access log.
+
+check_monitoring() {
+    local alarms dashboard id
+    alarms=$(aws cloudwatch describe-alarms --alarm-name-prefix "$stack-" --output text \
+        --query 'MetricAlarms[].AlarmName' | tr '\t' '\n' | sed "s/^$stack-//" | sort | xargs)
+    result 'EveryJobFails LabSilent ProcessingAge QueueAge RefusedCalls ServerErrors StageThrottled StoreThrottled' \
+        "$alarms" operator 'the alarms'
+    dashboard=$(aws cloudwatch get-dashboard --dashboard-name "$stack-$region" --query DashboardBody --output text)
+    result LabSilence "$(grep -o -m 1 LabSilence <<<"$dashboard" | head -n 1)" operator 'what the dashboard shows'
+    result 'ENABLED rate(5 minutes)' "$(aws events describe-rule --name "$(resource StatusMeasure)" --output text \
+        --query '[State, ScheduleExpression]' | tr '\t' ' ')" operator 'the schedule'
+    result 0 "$(aws lambda get-function-event-invoke-config --function-name "$(resource Status)" \
+        --qualifier "\$LATEST" --query MaximumRetryAttempts --output text)" operator 'how often a measurement that failed is repeated'
+    if [ -n "${AWS_ENDPOINT_URL:-}" ]; then
+        echo '  --   not tried: the emulator makes no metrics of logs, and writes no access log'
+        return
+    fi
+
+    result yes "$(until_so 600 has_metric LabSilence && echo yes)" operator 'a value of LabSilence, by the schedule'
+    until_so 300 is_no_alarm LabSilent
+    result OK "$(state_of LabSilent)" operator 'the alarm LabSilent, while the lab is there'
+
+    call client GET /v1/lab --dump-header "$work/headers" >/dev/null
+    id=$(header x-amzn-requestid)
+    result yes "$(until_so 120 is_logged "$id" && echo yes)" operator "a call's line in the access log"
+}
+
+state_of() {
+    aws cloudwatch describe-alarms --alarm-names "$stack-$1" --query 'MetricAlarms[0].StateValue' --output text
+}
+is_no_alarm() { [ "$(state_of "$1")" = OK ]; }
+
+has_metric() {
+    [ "$(aws cloudwatch get-metric-statistics --namespace bcrlapi --metric-name "$1" --statistics Minimum --period 300 \
+        --dimensions "Name=Table,Value=$table" --start-time "$(date -u -d '20 minutes ago' +%FT%TZ)" \
+        --end-time "$(date -u +%FT%TZ)" --query 'length(Datapoints)' --output text)" -gt 0 ]
+}
+
+# is_logged REQUEST_ID: with all that a complaint is looked up by.
+is_logged() {
+    aws logs filter-log-events --log-group-name "/bcrlapi/$stack/access" --filter-pattern "\"$1\"" \
+        --query 'events[0].message' --output text |
+        python3 -c 'import json, sys
+line = json.load(sys.stdin)
+sys.exit(not (line["status"] == "200" and line["resource"] == "/v1/lab" and line["caller"] and line["source_ip"]))'
+}
