@@ -225,14 +225,16 @@ async fn up_says_what_to_run_where_it_runs_no_worker() {
     assert!(!said.contains("cron.py") && !said.contains("bcrlapi-agent"), "{said}");
 }
 
+/// Submits a job for this api to the stack of this environment.
+async fn submit(env: &[(String, String)], api: &str) -> Output {
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo 1 | \"$0\" submit \"$1\""]).arg(binary("bcrlapi")).arg(api);
+    command.envs(env.iter().cloned());
+    output(command).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn up_offers_the_apis_that_it_is_given_however_they_are_written() {
-    let submit = async |env: &[(String, String)], api: &str| {
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo 1 | \"$0\" submit \"$1\""]).arg(binary("bcrlapi")).arg(api);
-        command.envs(env.iter().cloned());
-        output(command).await
-    };
     for arguments in [&["--apis", "a, b"][..], &["--apis", "a,", "b"]] {
         let directory = tempfile::tempdir().unwrap();
         let (_stack, env) = up(directory.path(), &[arguments, &["--no-agent", "--no-worker"]].concat()).await;
@@ -249,6 +251,27 @@ async fn up_offers_the_apis_that_it_is_given_however_they_are_written() {
 
     let nothing = Command::new(binary("bcrlapi-local")).args(["up", "--apis", " , "]).output().unwrap();
     assert_exit(&nothing, 2, "it names no api; give names, as in soc,mock, or '*' for every name");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_listens_where_it_is_told_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_stack, env) = up(directory.path(), &["--listen", "127.0.0.2", "--no-agent", "--no-worker"]).await;
+    for (name, url) in env.iter().filter(|(_, value)| value.contains("://")) {
+        assert!(url.starts_with("http://127.0.0.2:"), "{name}={url}");
+    }
+    assert_exit(&submit(&env, "soc").await, 0, "submitted");
+
+    for (address, reason) in [("0.0.0.0", "it stands for every address"), ("localhost", "invalid IP address")] {
+        let refused = Command::new(binary("bcrlapi-local")).args(["up", "--listen", address]).output().unwrap();
+        assert_exit(&refused, 2, reason);
+    }
+    // Set aside for documents: no computer has it.
+    let nowhere = Command::new(binary("bcrlapi-local"))
+        .args(["up", "--listen", "203.0.113.1", "--no-worker", "--dir", "nowhere"])
+        .current_dir(&directory)
+        .output();
+    assert_exit(&nowhere.unwrap(), 1, "cannot listen at 203.0.113.1:9000; choose another --port or --listen");
 }
 
 /// Runs a command on a terminal until it has written some words, ends it, and prints all that it wrote.

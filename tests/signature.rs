@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
 use bcrlapi::Signer;
-use bcrlapi_local::{Authorizer, Principal, REGION, Settings, Stack, Unauthorized};
+use bcrlapi_local::{Authorizer, FREE_PORTS, Principal, REGION, Settings, Stack, Unauthorized};
 use bcrlapi_tests::{Reply, Request, System};
 use chrono::{NaiveDateTime, TimeDelta, Utc};
 use http::request::Parts;
@@ -406,7 +406,7 @@ async fn keys_of_a_session_are_good_with_their_token_only() {
     let carol = person("CAROL", Some("FwoGZXIvYXdzEXAMPLE//8=+"));
     let everybody = [person("ALICE", None), carol.clone(), person("DAVE", Some("another"))];
     fs::write(directory.path().join("principals.json"), serde_json::to_vec(&everybody).unwrap()).unwrap();
-    let stack = Stack::start(directory.path(), 0, &Settings::default()).await.unwrap();
+    let stack = Stack::start(directory.path(), FREE_PORTS, &Settings::default()).await.unwrap();
     let send = async |token: Option<&str>| {
         let who = Principal { session_token: token.map(str::to_owned), ..carol.clone() };
         let mut request = Request::new(Method::POST, &format!("{}{SUBMIT}", stack.api_url()), "{}", None);

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, ensure};
 use bcrlapi::Client;
-use bcrlapi_local::{Settings, Stack};
+use bcrlapi_local::{FREE_PORTS, Settings, Stack};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -27,7 +27,7 @@ pub(crate) struct System {
 impl System {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
-        let stack = Stack::start(&directory.path().join("stack"), 0, &Settings::default()).await?;
+        let stack = Stack::start(&directory.path().join("stack"), FREE_PORTS, &Settings::default()).await?;
         Ok(Self { stack, directory })
     }
 

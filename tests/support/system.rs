@@ -12,7 +12,7 @@ use bcrlapi_api::{JobResource, routes};
 use bcrlapi_cloud::{JobStore, LocalEndpoints};
 use bcrlapi_domain::{JobId, Payload, Status};
 use bcrlapi_exchange::{Entry, Queue, layout};
-use bcrlapi_local::{Principal, REGION, Settings, Stack, programs, until};
+use bcrlapi_local::{FREE_PORTS, Principal, REGION, Settings, Stack, programs, until};
 use chrono::Utc;
 use http::Method;
 use serde_json::Value;
@@ -65,7 +65,8 @@ impl System {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let settings =
             Settings { apis: programs::APIS.map(|api| api.parse().expect("a name of ours")).into(), ..settings };
-        let stack = Stack::start(&directory.path().join("stack"), 0, &settings).await.expect("the stack starts");
+        let stack =
+            Stack::start(&directory.path().join("stack"), FREE_PORTS, &settings).await.expect("the stack starts");
         programs::write(&directory.path().join("programs")).expect("the programs can be written");
         fs::write(directory.path().join("record.py"), RECORDING_PROGRAM).expect("the program can be written");
         Self { stack, directory }

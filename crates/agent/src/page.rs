@@ -11,8 +11,8 @@ use axum::http::header::{HOST, ORIGIN};
 /// The one name that is always this computer's.
 const LOCALHOST: &str = "localhost";
 
-/// Refuses, in words for the caller, what a page has sent to a server that listens on loopback.
-pub fn refuse_page(headers: &HeaderMap) -> Result<(), &'static str> {
+/// Refuses, in words for the caller, what a page has sent to a server that listens at this address.
+pub fn refuse_page(headers: &HeaderMap, address: IpAddr) -> Result<(), &'static str> {
     refuse_origin(headers)?;
 
     let mut hosts = headers.get_all(HOST).iter();
@@ -20,10 +20,10 @@ pub fn refuse_page(headers: &HeaderMap) -> Result<(), &'static str> {
         return Err("the request must name one host");
     };
 
-    if host.to_str().is_ok_and(is_this_computer) {
+    if host.to_str().is_ok_and(|host| names_server(host, address)) {
         Ok(())
     } else {
-        Err("the request names another host; use 127.0.0.1 or localhost in its URL")
+        Err("the request names another host; use the address of this server, or localhost, in its URL")
     }
 }
 
@@ -37,12 +37,12 @@ pub(crate) fn refuse_origin(headers: &HeaderMap) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether a `Host` names loopback, by an address that no name server can change. At any port: what stands in front, such
-/// as a proxy, has one of its own.
-fn is_this_computer(host: &str) -> bool {
-    let address = host.parse().map(|address: SocketAddr| address.ip()).or_else(|_| host.parse::<IpAddr>());
-    if let Ok(address) = address {
-        return address.is_loopback();
+/// Whether a `Host` names loopback or the server's own address, which no name server can change. At any port: what stands
+/// in front, such as a proxy, has one of its own.
+fn names_server(host: &str, address: IpAddr) -> bool {
+    let named = host.parse().map(|named: SocketAddr| named.ip()).or_else(|_| host.parse::<IpAddr>());
+    if let Ok(named) = named {
+        return named.is_loopback() || named == address;
     }
 
     match host.split_once(':') {
@@ -53,12 +53,16 @@ fn is_this_computer(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
-    fn only_loopback_is_this_computer() {
+    fn only_loopback_names_a_server_there() {
+        let names_server = |host| names_server(host, Ipv4Addr::LOCALHOST.into());
+
         for host in ["127.0.0.1", "127.0.0.1:9000", "[::1]:9464", "localhost", "LocalHost:80", "127.1.2.3:1"] {
-            assert!(is_this_computer(host), "{host}");
+            assert!(names_server(host), "{host}");
         }
 
         for host in [
@@ -75,7 +79,22 @@ mod tests {
             "user@127.0.0.1",
             "0.0.0.0:9000",
         ] {
-            assert!(!is_this_computer(host), "{host}");
+            assert!(!names_server(host), "{host}");
         }
+    }
+
+    #[test]
+    fn a_server_elsewhere_is_named_by_its_own_address_too() {
+        let of_docker: IpAddr = "172.17.0.1".parse().unwrap();
+        for host in ["172.17.0.1", "172.17.0.1:9001", "127.0.0.1:9001", "localhost"] {
+            assert!(names_server(host, of_docker), "{host}");
+        }
+        for host in ["172.17.0.2:9001", "0.0.0.0:9001", "172.17.0.1.evil.example", "[::ffff:172.17.0.1]:9001"] {
+            assert!(!names_server(host, of_docker), "{host}");
+        }
+
+        let of_ipv6: IpAddr = "fd00::2".parse().unwrap();
+        assert!(names_server("[fd00:0::2]:9001", of_ipv6));
+        assert!(!names_server("[fd00::3]:9001", of_ipv6));
     }
 }

@@ -1,3 +1,4 @@
+use std::net::{AddrParseError, IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -5,7 +6,7 @@ use std::time::Duration;
 use bcrlapi_domain::{ApiName, InvalidApiName, OwnerScope};
 use clap::{Parser, Subcommand};
 
-/// The whole of bcrlapi on this computer: the API, DynamoDB and S3 on loopback, the agent and a worker.
+/// The whole of bcrlapi on this computer: the API, DynamoDB and S3, the agent and a worker.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
@@ -28,6 +29,9 @@ pub(crate) struct Up {
     /// Where the API listens; the two ports after it are DynamoDB's and S3's. 0 takes free ones.
     #[arg(long, default_value_t = 9000)]
     pub(crate) port: u16,
+    /// The address of this computer at which the three listen. They check signatures at any, and encrypt nothing.
+    #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into(), value_name = "ADDRESS", value_parser = one_address)]
+    pub(crate) listen: IpAddr,
     /// Where data and keys are kept.
     #[arg(long, default_value = ".bcrlapi", value_name = "DIR")]
     pub(crate) dir: PathBuf,
@@ -96,6 +100,26 @@ impl FromStr for Offer {
         let names: Result<_, _> = names.into_iter().map(str::parse).collect();
         Ok(Self::Named(names?))
     }
+}
+
+/// Why a server cannot listen there.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum InvalidAddress {
+    #[error(transparent)]
+    NoAddress(#[from] AddrParseError),
+    #[error("it stands for every address, and requests have to name one; give one that `ip -brief address` lists")]
+    Every,
+}
+
+/// A request is answered only if it names the address of the server.
+fn one_address(text: &str) -> Result<IpAddr, InvalidAddress> {
+    let address: IpAddr = text.parse()?;
+    // Also where IPv6 writes one of IPv4.
+    if address.to_canonical().is_unspecified() {
+        return Err(InvalidAddress::Every);
+    }
+
+    Ok(address)
 }
 
 #[derive(Debug, clap::Args)]
@@ -178,6 +202,20 @@ mod tests {
         for (arguments, reason) in [("", "names no api"), (" , ", "names no api"), ("a,b/c", "b/c"), ("so*", "so*")] {
             let error = offered(&[arguments]).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_server_listens_at_one_address() {
+        for one in ["127.0.0.1", "172.17.0.1", "::1", "fd00::2"] {
+            assert_eq!(one_address(one).unwrap().to_string(), one);
+        }
+
+        for every in ["0.0.0.0", "::", "0:0::0", "::ffff:0.0.0.0"] {
+            assert_eq!(one_address(every), Err(InvalidAddress::Every), "{every}");
+        }
+        for none in ["", "localhost", "127.0.0.1:9000", "172.17.0.0/16"] {
+            assert!(matches!(one_address(none), Err(InvalidAddress::NoAddress(_))), "{none}");
         }
     }
 }

@@ -7,5 +7,5 @@ mod stack;
 mod until;
 
 pub use lab::Lab;
-pub use stack::{Authorizer, Principal, REGION, Settings, Stack, Unauthorized};
+pub use stack::{Authorizer, FREE_PORTS, Principal, REGION, Settings, Stack, Unauthorized};
 pub use until::{until, until_within};

@@ -1,6 +1,6 @@
 use std::env;
 use std::fs::{self, File, TryLockError};
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -22,6 +22,8 @@ pub use principals::Principal;
 pub use signature::{Authorizer, Unauthorized};
 use stores::Stores;
 
+/// Free ports on loopback.
+pub const FREE_PORTS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// The region that everything here pretends to be in.
 pub const REGION: &str = "ap-northeast-1";
 /// The folder that stands for the lab's shared directory.
@@ -40,10 +42,11 @@ pub struct Settings {
     pub queue_limit: Option<usize>,
 }
 
-/// The cloud's half: the API and its two stores, on loopback, with their data in one directory.
+/// The cloud's half: the API and its two stores, at one address, with their data in one directory.
 #[derive(Debug)]
 pub struct Stack {
     directory: PathBuf,
+    address: IpAddr,
     api_url: String,
     endpoints: LocalEndpoints,
     principals: Vec<Principal>,
@@ -54,14 +57,14 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts with the data that the directory holds, or with none. Listens on `port` and the two after it; with 0, on
-    /// free ones.
-    pub async fn start(directory: &Path, port: u16, settings: &Settings) -> anyhow::Result<Self> {
+    /// Starts with the data that the directory holds, or with none. Listens at this address, on its port and the two after
+    /// it; with port 0, on free ones.
+    pub async fn start(directory: &Path, address: SocketAddr, settings: &Settings) -> anyhow::Result<Self> {
         fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let directory = directory.canonicalize()?;
         let lock = lock(&directory)?;
         let principals = principals::load_or_create(&directory.join("principals.json"))?;
-        let [gateway, dynamodb, s3] = listen(port)?;
+        let [gateway, dynamodb, s3] = listen(address)?;
         let endpoints = LocalEndpoints {
             dynamodb_url: url(&dynamodb)?,
             s3_url: url(&s3)?,
@@ -81,7 +84,7 @@ impl Stack {
             queue_limit: settings.queue_limit.map(|limit| QueueLimit::new(limit, CALLS_PER_S)),
         };
         gateway::serve(gateway, state, principals.clone(), stop.clone())?;
-        Ok(Self { directory, api_url, endpoints, principals, store, stop, _lock: lock })
+        Ok(Self { directory, address: address.ip(), api_url, endpoints, principals, store, stop, _lock: lock })
     }
 
     /// The API's URL.
@@ -123,7 +126,7 @@ impl Stack {
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let keys = &self.principals[0];
         // No proxy leads to this computer.
-        let no_proxy = [env::var("NO_PROXY").unwrap_or_default(), "127.0.0.1".to_owned()];
+        let no_proxy = [env::var("NO_PROXY").unwrap_or_default(), self.address.to_string()];
         vec![
             ("NO_PROXY", no_proxy.join(",").trim_start_matches(',').to_owned()),
             ("BCRLAPI_URL", self.api_url.clone()),
@@ -157,15 +160,17 @@ fn lock(directory: &Path) -> anyhow::Result<File> {
     }
 }
 
-fn listen(port: u16) -> anyhow::Result<[TcpListener; 3]> {
+fn listen(first: SocketAddr) -> anyhow::Result<[TcpListener; 3]> {
     let bind = |offset: u16| -> anyhow::Result<TcpListener> {
-        let port = if port == 0 {
+        let port = if first.port() == 0 {
             0
         } else {
-            port.checked_add(offset).context("--port can be at most 65533: three ports are used")?
+            first.port().checked_add(offset).context("--port can be at most 65533: three ports are used")?
         };
-        let listener = TcpListener::bind(("127.0.0.1", port));
-        let listener = listener.with_context(|| format!("cannot listen on port {port}; choose another --port"))?;
+        let address = SocketAddr::new(first.ip(), port);
+        let listener = TcpListener::bind(address);
+        let listener =
+            listener.with_context(|| format!("cannot listen at {address}; choose another --port or --listen"))?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     };

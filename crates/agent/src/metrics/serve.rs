@@ -27,7 +27,11 @@ pub(crate) async fn serve(
     tracing::info!(address = %listener.local_addr().map_err(refused)?, "serving metrics");
 
     // On a network the lab's server has names, which Prometheus may call it by and we do not know.
-    let refuse = if address.ip().is_loopback() { refuse_page } else { refuse_origin };
+    let ip = address.ip();
+    let refuse = move |headers: &HeaderMap| {
+        if ip.is_loopback() { refuse_page(headers, ip) } else { refuse_origin(headers) }
+    };
+
     let answer = move |headers: HeaderMap| async move {
         refuse(&headers).map_err(|reason| (StatusCode::FORBIDDEN, reason))?;
         Ok::<_, (StatusCode, &str)>(([(CONTENT_TYPE, OPEN_METRICS)], metrics.render(now())))

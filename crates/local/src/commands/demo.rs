@@ -7,7 +7,7 @@ use bcrlapi::{Client, Signer};
 use bcrlapi_api::{JobResource, routes};
 use bcrlapi_domain::{ApiName, Status};
 use bcrlapi_exchange::{Queue, layout};
-use bcrlapi_local::{Lab, REGION, Settings, Stack, programs, until};
+use bcrlapi_local::{FREE_PORTS, Lab, REGION, Settings, Stack, programs, until};
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -27,7 +27,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     programs::check_python()?;
     let directory = tempfile::tempdir()?;
     let api: ApiName = "soc".parse()?;
-    let stack = Stack::start(directory.path(), 0, &Settings { apis: vec![api.clone()], ..Settings::default() }).await?;
+    let settings = Settings { apis: vec![api.clone()], ..Settings::default() };
+    let stack = Stack::start(directory.path(), FREE_PORTS, &settings).await?;
     let mut lab = Lab::default();
     lab.start_agent(&stack, POLL);
     let mut interrupt = signal(SignalKind::interrupt())?;

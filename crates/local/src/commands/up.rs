@@ -1,5 +1,6 @@
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     }
 
     let settings = Settings { apis, owner_scope: args.owner_scope, queue_limit: args.queue_limit };
-    let stack = Stack::start(&args.dir, args.port, &settings).await?;
+    let stack = Stack::start(&args.dir, SocketAddr::new(args.listen, args.port), &settings).await?;
     let mut lab = Lab::default();
     if !args.no_agent {
         lab.start_agent(&stack, POLL);

@@ -1,7 +1,7 @@
 //! DynamoDB over HTTP, in front of the embedded engine. The engine's own server takes any signature and answers any page
 //! of a browser; this one checks both. It knows the operations that we call, and those by which people look into a table.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 
 use axum::Router;
@@ -38,6 +38,8 @@ struct Server {
     database: Database,
     /// Whose keys open it.
     principal: Principal,
+    /// Where it listens.
+    address: IpAddr,
 }
 
 /// Why a request has no effect: a status of HTTP, and JSON with AWS's code and words.
@@ -53,8 +55,9 @@ pub(super) async fn serve(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let address = listener.local_addr()?.ip();
     let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|socket| drop(socket.set_nodelay(true)));
-    let app = Router::new().fallback(answer).with_state(Arc::new(Server { database, principal }));
+    let app = Router::new().fallback(answer).with_state(Arc::new(Server { database, principal, address }));
     Ok(axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await?)
 }
 
@@ -72,7 +75,8 @@ async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response
 impl Server {
     async fn handle(&self, request: Request) -> Result<String, Refusal> {
         let (parts, body) = request.into_parts();
-        refuse_page(&parts.headers).map_err(|reason| Refusal::forbidden("AccessDeniedException", reason))?;
+        let refused = refuse_page(&parts.headers, self.address);
+        refused.map_err(|reason| Refusal::forbidden("AccessDeniedException", reason))?;
         let body = to_bytes(body, BODY_MAX_BYTES).await;
         let body = body.map_err(|_| Refusal::bad("SerializationException", "the body is too large or cut off"))?;
 

@@ -1,7 +1,7 @@
 //! What stands in front of the functions: checks the signature, finds the route, and hands the function the event that
 //! API Gateway would.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 
 use axum::Router;
@@ -34,6 +34,8 @@ struct Gateway {
     /// What the functions need; `submit` needs the most.
     state: bcrlapi_submit::State,
     principals: Vec<Principal>,
+    /// Where it listens.
+    address: IpAddr,
 }
 
 /// Serves until `stop`.
@@ -43,8 +45,9 @@ pub(super) fn serve(
     principals: Vec<Principal>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let address = listener.local_addr()?.ip();
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let app = Router::new().fallback(answer).with_state(Arc::new(Gateway { state, principals }));
+    let app = Router::new().fallback(answer).with_state(Arc::new(Gateway { state, principals, address }));
     tokio::spawn(serve_connections(listener, app, stop));
     Ok(())
 }
@@ -82,8 +85,8 @@ impl Gateway {
     async fn dispatch(&self, request: Request, request_id: &str) -> Result<http::Response<lambda_http::Body>, Problem> {
         let (parts, body) = request.into_parts();
         let forbidden = |reason: &str| Problem::new(ProblemKind::Forbidden, reason);
-        // The deployed API has a host of its own and TLS; on loopback a page could play a caller's host.
-        refuse_page(&parts.headers).map_err(forbidden)?;
+        // The deployed API has a host of its own and TLS; here a page could play a caller's host.
+        refuse_page(&parts.headers, self.address).map_err(forbidden)?;
         let body = to_bytes(body, BODY_MAX_BYTES).await.map_err(unreadable)?;
 
         let authorizer = Authorizer {

@@ -1,6 +1,6 @@
 use std::convert::Infallible;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 use std::thread;
 
@@ -64,18 +64,19 @@ impl Stores {
 }
 
 async fn serve_s3(s3: S3Service, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    let address = listener.local_addr()?.ip();
     let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|socket| drop(socket.set_nodelay(true)));
     let service = service_fn(move |request: Request| {
         let s3 = s3.clone();
-        async move { Ok::<Response, Infallible>(answer_s3(s3, request).await) }
+        async move { Ok::<Response, Infallible>(answer_s3(s3, request, address).await) }
     });
     let service = tower::make::Shared::new(service);
     Ok(axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?)
 }
 
 /// The signature, also that of a link, is checked by S3 itself; whether a page asks is not.
-async fn answer_s3(s3: S3Service, request: Request) -> Response {
-    if let Err(reason) = refuse_page(request.headers()) {
+async fn answer_s3(s3: S3Service, request: Request, address: IpAddr) -> Response {
+    if let Err(reason) = refuse_page(request.headers(), address) {
         let xml = format!("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>{reason}</Message></Error>");
         return (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "application/xml")], xml).into_response();
     }
