@@ -37,6 +37,9 @@ while [ $# -gt 0 ]; do
 done
 die() { printf '%s\n' "$*" >&2; exit 1; }
 for file in "$template" ${from:+"$from"}; do [ -e "$file" ] || die "there is no $file; run: sam build"; done
+# shellcheck source=infra/verify/architecture.sh
+. infra/verify/architecture.sh
+architecture=$(architecture "$@")
 for command in aws curl python3; do command -v "$command" >/dev/null || die "this needs $command"; done
 python3 -c 'import samtranslator' 2>/dev/null || die 'this needs the python3 that has the SAM CLI; activate its venv'
 [[ $(curl --help all) == *--aws-sigv4* ]] || die 'this needs curl 7.84 or newer'
@@ -86,14 +89,14 @@ package() {
 package "$template" >"$work/template.yaml"
 log_role=$(aws apigateway get-account --query cloudwatchRoleArn --output text)
 case $log_role in None | '') log_role=create ;; *) log_role=existing ;; esac
-parameters=(AllowedApis=soc Monitoring=all "AccountLogRole=$log_role" "$@")
+parameters=(AllowedApis=soc Monitoring=all "AccountLogRole=$log_role" "Architecture=$architecture" "$@")
 deploy_main() { deploy "$stack" "$work/template.yaml" "${parameters[@]}" "$@"; }
 if [ -z "$from" ]; then
     deploy_main
 else
     package "$from" >"$work/from.yaml"
     # It may not know all of the parameters.
-    deploy "$stack" "$work/from.yaml" AllowedApis=soc "AccountLogRole=$log_role"
+    deploy "$stack" "$work/from.yaml" AllowedApis=soc "AccountLogRole=$log_role" "Architecture=$architecture"
 fi
 for api in soc other; do
     deploy "$stack-client-$api" infra/client-policy.yaml Api=$api ApiArn="$(output "$stack" ApiArn)"

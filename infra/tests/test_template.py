@@ -331,6 +331,14 @@ class Everything(unittest.TestCase):
         groups = source()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
         self.assertEqual({name for group in groups for name in group["Parameters"]}, source()["Parameters"].keys())
 
+    def test_parameters_stand_where_building_and_deploying_both_read_them(self):
+        commands = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))["default"]
+        having = {name for name, one in commands.items() if "parameter_overrides" in one["parameters"]}
+        self.assertEqual(having, {"global"})
+        given = commands["global"]["parameters"]["parameter_overrides"]
+        self.assertIn("Architecture", given)
+        self.assertLessEqual(given.keys(), source()["Parameters"].keys())
+
     def test_patterns_take_what_is_right_and_nothing_else(self):
         for name, right, wrong in [
             ("AllowedApis", ["*", "soc", "soc,soh-2"], ["", "soc, soh", "soc,", "a/b", "*,soc", "-a"]),
