@@ -197,7 +197,7 @@ def _references(node):
 def _leading_keys(statement):
     conditions = dict(statement.get("Condition", {}))
     if conditions == THROUGH_THE_BUCKET:
-        return {"through the bucket"}
+        return {"objects of the bucket"}
     keys = [conditions.pop(f"ForAllValues:{name}", None) for name in ("StringLike", "StringEquals")]
     assert not conditions, f"a condition that this test does not know: {conditions}"
     keys = [condition for condition in keys if condition]

@@ -9,7 +9,7 @@ TABLE, BUCKET = ARNS["Table"], ARNS["Bucket"]
 INBOX, OWNER = f"{TABLE}/index/inbox", f"{TABLE}/index/owner-keys"
 REQUEST, RESPONSE = f"{BUCKET}/request/*", f"{BUCKET}/response/*"
 KEY = "arn:aws:kms:ap-northeast-1:123456789012:key/1f6c0a52"
-ANY_KEY, THROUGH_THE_BUCKET = "arn:aws:kms:ap-northeast-1:*:key/*", {"through the bucket"}
+ANY_KEY, THROUGH_THE_BUCKET = "arn:aws:kms:ap-northeast-1:*:key/*", {"objects of the bucket"}
 API = "arn:aws:execute-api:ap-northeast-1:123456789012:Api/prod"
 JOB, IDEMPOTENCY_KEY, LAB = "job#*", "key#*", "lab"
 

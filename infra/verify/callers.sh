@@ -15,8 +15,8 @@ result() {
 until_so() {
     local end=$((SECONDS + $1))
     shift
-    until "$@" >/dev/null 2>"$work/error"; do
-        [ $SECONDS -lt $end ] || { cat "$work/error" >&2; echo "gave up: $*" >&2; return 1; }
+    until "$@" >/dev/null 2>"$work/last-error"; do
+        [ $SECONDS -lt $end ] || { cat "$work/last-error" >&2; echo "gave up: $*" >&2; return 1; }
         sleep 1
     done
 }

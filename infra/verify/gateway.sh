@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2154
-# Part of infra/verify.sh: what callers get from API Gateway itself, and what it may not change of the functions' answers.
+# Part of infra/verify.sh: what callers get from API Gateway itself, and what it may not change of the answers of the
+# functions.
 
 # header NAME: of the answer to the last call.
 header() { sed -n "s/^$1: *//Ip" "$work/headers" | tr -d '\r' | tail -n 1; }
@@ -10,8 +11,9 @@ expect_problem() {
     shift 2
     got=$(call "$@" --dump-header "$work/headers") || got='no answer'
     [ "$wanted" != 503 ] || retry_after=5
-    result "$wanted $code application/problem+json no-store $retry_after" "$got $(header x-amzn-errortype) $(header content-type
-        ) $(header cache-control) $(header retry-after | grep . || echo -)" "$1" "$2 ${3//$uuid/\{uuid\}}"
+    got+=" $(header x-amzn-errortype) $(header content-type) $(header cache-control)"
+    got+=" $(header retry-after | grep . || echo -)"
+    result "$wanted $code application/problem+json no-store $retry_after" "$got" "$1" "$2 ${3//$uuid/\{uuid\}}"
     result "$code $wanted" "$(problem_in "$work/body")" "$1" '  its body'
 }
 

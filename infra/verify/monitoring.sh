@@ -2,25 +2,25 @@
 # Part of infra/verify.sh: alarms, dashboard, schedule, metrics and the access log.
 
 check_monitoring() {
-    local alarms dashboard id
+    local alarms shown id
     alarms=$(aws cloudwatch describe-alarms --alarm-name-prefix "$stack-" --output text \
         --query 'MetricAlarms[].AlarmName' | tr '\t' '\n' | sed "s/^$stack-//" | sort | xargs)
     result 'EveryJobFails LabSilent ProcessingAge QueueAge RefusedCalls ServerErrors StageThrottled StoreThrottled' \
         "$alarms" operator 'the alarms'
-    dashboard=$(aws cloudwatch get-dashboard --dashboard-name "$stack-$region" --query DashboardBody --output text)
-    result LabSilence "$(grep -o -m 1 LabSilence <<<"$dashboard" | head -n 1)" operator 'what the dashboard shows'
+    shown=$(aws cloudwatch get-dashboard --dashboard-name "$stack-$region" --query DashboardBody --output text |
+        python3 -c 'import json, sys; print(len(json.load(sys.stdin)["widgets"]))')
+    result 6 "$shown" operator 'the panels of the dashboard'
     result 'ENABLED rate(5 minutes)' "$(aws events describe-rule --name "$(resource StatusMeasure)" --output text \
         --query '[State, ScheduleExpression]' | tr '\t' ' ')" operator 'the schedule'
     result 0 "$(aws lambda get-function-event-invoke-config --function-name "$(resource Status)" \
-        --qualifier "\$LATEST" --query MaximumRetryAttempts --output text)" operator 'how often a measurement that failed is repeated'
+        --qualifier "\$LATEST" --query MaximumRetryAttempts --output text)" operator 'how often it repeats a failed event'
     if [ -n "${AWS_ENDPOINT_URL:-}" ]; then
         echo '  --   not tried: the emulator makes no metrics of logs, and writes no access log'
         return
     fi
 
     result yes "$(until_so 600 has_metric LabSilence && echo yes)" operator 'a value of LabSilence, by the schedule'
-    until_so 300 is_no_alarm LabSilent
-    result OK "$(state_of LabSilent)" operator 'the alarm LabSilent, while the lab is there'
+    result OK "$(until_so 300 is_no_alarm LabSilent; state_of LabSilent)" operator 'the alarm LabSilent'
 
     call client GET /v1/lab --dump-header "$work/headers" >/dev/null
     id=$(header x-amzn-requestid)
@@ -41,8 +41,8 @@ has_metric() {
 # is_logged REQUEST_ID: with all that a complaint is looked up by.
 is_logged() {
     aws logs filter-log-events --log-group-name "/bcrlapi/$stack/access" --filter-pattern "\"$1\"" \
-        --query 'events[0].message' --output text |
+        --query 'events[].message' --output json |
         python3 -c 'import json, sys
-line = json.load(sys.stdin)
+line = json.loads(json.load(sys.stdin)[0])
 sys.exit(not (line["status"] == "200" and line["resource"] == "/v1/lab" and line["caller"] and line["source_ip"]))'
 }

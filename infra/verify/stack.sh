@@ -61,15 +61,19 @@ remove_role() {
 
 # With older versions and marks of removal, which a bucket of the template keeps for a day.
 remove_bucket() {
-    local versions=$work/versions.json
-    while list_versions "$1" >"$versions" && grep -q VersionId "$versions"; do
-        aws s3api delete-objects --bucket "$1" --delete "file://$versions" || return 1
-    done
+    local some
+    aws s3api list-object-versions --bucket "$1" --output json \
+        --query '[Versions, DeleteMarkers][][].{Key: Key, VersionId: VersionId}' >"$work/versions.json" || return 1
+    # DeleteObjects takes 1,000.
+    python3 - "$work/versions.json" >"$work/removals" <<'END'
+import json, sys
+
+versions = json.load(open(sys.argv[1], encoding="utf-8")) or []
+for first in range(0, len(versions), 500):
+    print(json.dumps({"Objects": versions[first : first + 500], "Quiet": True}))
+END
+    while read -r some; do aws s3api delete-objects --bucket "$1" --delete "$some" || return 1; done <"$work/removals"
     aws s3api delete-bucket --bucket "$1"
-}
-list_versions() {
-    aws s3api list-object-versions --bucket "$1" --max-items 500 --output json \
-        --query '{Objects: [Versions, DeleteMarkers][][].{Key: Key, VersionId: VersionId}, Quiet: `true`}'
 }
 remove_table() {
     aws dynamodb update-table --table-name "$1" --no-deletion-protection-enabled &&
@@ -90,6 +94,8 @@ list_retained() {
     case $status in
     CREATE_IN_PROGRESS) aws cloudformation wait stack-create-complete --stack-name "$stack" ;;
     ROLLBACK_IN_PROGRESS) aws cloudformation wait stack-rollback-complete --stack-name "$stack" ;;
+    IMPORT_*IN_PROGRESS) aws cloudformation wait stack-import-complete --stack-name "$stack" ;;
+    DELETE_IN_PROGRESS) aws cloudformation wait stack-delete-complete --stack-name "$stack" ;;
     UPDATE_*IN_PROGRESS) aws cloudformation wait stack-update-complete --stack-name "$stack" ;;
     esac
     aws cloudformation list-stack-resources --stack-name "$stack" --output text --query "StackResourceSummaries[?
@@ -138,9 +144,9 @@ remove_everything() {
     exit
 }
 
-# As docs/operations.md has it. The roles of callers and agent, which have the stack's policies, keep it from going; when
-# they have given them back it goes, without its stores; and a new stack takes those.
-remove_and_take_back() {
+# As docs/operations.md has it. The stack is not removed while roles have its policies. When those are detached it is,
+# without its stores, and a new stack imports them.
+remove_and_import() {
     local who
     # From here on until it is imported, no stack names what is kept.
     list_retained >"$work/kept"

@@ -405,7 +405,7 @@ impl Agent {
         if let (true, State::Done(outcome)) = (was_open, job.state) {
             self.metrics.has_finished(outcome, job.response.as_ref());
             if let Some(lease) = &self.lease {
-                lease.count(outcome);
+                lease.count_end(outcome);
             }
         }
         self.view.learn(job);

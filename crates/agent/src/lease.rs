@@ -94,6 +94,12 @@ impl Lease {
     /// Tells the cloud that the lab is alive, and that it is still this agent's. Fails if it is
     /// not.
     pub async fn renew(&self, store: &JobStore, workload: Workload) -> Result<(), AgentError> {
+        // The cloud was away at the start: the row is still the one of the agent before.
+        let is_first = self.last.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+        if is_first {
+            self.go_on_counting(store.heartbeat().await?.as_ref());
+        }
+
         match self.record(store, workload).await? {
             Beat::Recorded => Ok(()),
             Beat::HeldByAnother { holder, last_sync } => Err(AgentError::held(holder, last_sync)),
@@ -114,10 +120,12 @@ impl Lease {
     }
 
     /// Counts a job that has come to its end, for the heartbeats to tell.
-    pub(crate) fn count(&self, outcome: Outcome) {
+    pub(crate) fn count_end(&self, outcome: Outcome) {
         match outcome {
             Outcome::Succeeded => self.failed_in_a_row.store(0, Ordering::Relaxed),
-            Outcome::Failed | Outcome::Lost => drop(self.failed_in_a_row.fetch_add(1, Ordering::Relaxed)),
+            Outcome::Failed | Outcome::Lost => {
+                self.failed_in_a_row.fetch_add(1, Ordering::Relaxed);
+            }
             // It says nothing of the lab's programs.
             Outcome::Canceled => {}
         }
@@ -141,8 +149,7 @@ impl Lease {
         let before = store.heartbeat().await?;
         self.holder.started = self.clock.now(store);
 
-        let failed = before.as_ref().map_or(0, |before| before.failed_in_a_row);
-        self.failed_in_a_row.store(failed, Ordering::Relaxed);
+        self.go_on_counting(before.as_ref());
 
         // How much there is to do is not known yet: what the row says of it stays.
         let workload = before.map_or_else(Workload::default, |before| Workload {
@@ -152,6 +159,12 @@ impl Lease {
             processing_since: before.processing_since,
         });
         self.record(store, workload).await
+    }
+
+    /// Takes over how many jobs have failed in a row under the agents before this one.
+    fn go_on_counting(&self, before: Option<&Heartbeat>) {
+        let failed = before.map_or(0, |before| before.failed_in_a_row);
+        self.failed_in_a_row.store(failed, Ordering::Relaxed);
     }
 
     async fn record(&self, store: &JobStore, workload: Workload) -> Result<Beat, StoreError> {

@@ -8,7 +8,7 @@ use bcrlapi::{Client, Signer};
 use bcrlapi_cloud::{JobStore, LocalEndpoints};
 use bcrlapi_common::Deployment;
 use bcrlapi_domain::{ApiName, OwnerScope};
-use bcrlapi_submit::{CALLS_PER_S, QueueLimit};
+use bcrlapi_submit::{CallRate, QueueLimit};
 use tokio_util::sync::CancellationToken;
 
 mod dynamodb;
@@ -81,7 +81,7 @@ impl Stack {
         let state = bcrlapi_submit::State {
             deployment: Deployment { store: store.clone(), owner_scope: settings.owner_scope },
             apis: settings.apis.iter().cloned().collect(),
-            queue_limit: settings.queue_limit.map(|limit| QueueLimit::new(limit, CALLS_PER_S)),
+            queue_limit: settings.queue_limit.map(|limit| QueueLimit::new(limit, CallRate::DEFAULT)),
         };
         gateway::serve(gateway, state, principals.clone(), stop.clone())?;
         Ok(Self { directory, address: address.ip(), api_url, endpoints, principals, store, stop, _lock: lock })

@@ -2,6 +2,8 @@
 //! jobs back.
 
 use std::collections::BTreeSet;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 use anyhow::Context;
 use bcrlapi_api::Route;
@@ -15,7 +17,7 @@ mod cancel;
 mod queue_limit;
 mod submit;
 
-pub use queue_limit::{CALLS_PER_S, QueueLimit};
+pub use queue_limit::{CallRate, QueueLimit};
 
 /// What the function needs for every call.
 #[derive(Clone, Debug)]
@@ -30,20 +32,30 @@ pub struct State {
 
 impl State {
     /// Reads the function's environment: `BCRLAPI_APIS` lists the apis, separated by commas; `BCRLAPI_QUEUE_LIMIT` is how
-    /// many jobs may be open, and `BCRLAPI_CALLS_PER_SECOND` how many calls the stage lets in.
+    /// many jobs may be open; `BCRLAPI_CALLS_PER_SECOND` and `BCRLAPI_CALLS_AT_ONCE` are how many calls the stage lets in.
     pub async fn from_env() -> anyhow::Result<Self> {
         let listed = bcrlapi_common::optional("BCRLAPI_APIS").unwrap_or_default();
         let names = listed.split(',').map(str::trim).filter(|name| !name.is_empty());
         let apis = names.map(str::parse).collect::<Result<_, _>>().context("BCRLAPI_APIS")?;
-        let calls_per_s = bcrlapi_common::optional("BCRLAPI_CALLS_PER_SECOND").map(|number| number.parse()).transpose();
-        let calls_per_s = calls_per_s.context("BCRLAPI_CALLS_PER_SECOND")?.unwrap_or(CALLS_PER_S);
 
-        let queue_limit = bcrlapi_common::optional("BCRLAPI_QUEUE_LIMIT").map(|limit| limit.parse()).transpose();
-        let queue_limit = queue_limit.context("BCRLAPI_QUEUE_LIMIT")?;
-        let queue_limit = queue_limit.map(|limit| QueueLimit::new(limit, calls_per_s));
+        let rate = CallRate {
+            per_second: number("BCRLAPI_CALLS_PER_SECOND", bcrlapi_common::optional("BCRLAPI_CALLS_PER_SECOND"))?
+                .unwrap_or(CallRate::DEFAULT.per_second),
+            at_once: number("BCRLAPI_CALLS_AT_ONCE", bcrlapi_common::optional("BCRLAPI_CALLS_AT_ONCE"))?
+                .unwrap_or(CallRate::DEFAULT.at_once),
+        };
+        let limit = number("BCRLAPI_QUEUE_LIMIT", bcrlapi_common::optional("BCRLAPI_QUEUE_LIMIT"))?;
+        let queue_limit = limit.map(|limit| QueueLimit::new(limit, rate));
 
         Ok(Self { deployment: Deployment::from_env().await?, apis, queue_limit })
     }
+}
+
+fn number<T>(name: &'static str, value: Option<String>) -> anyhow::Result<Option<T>>
+where
+    T: FromStr<Err = ParseIntError>,
+{
+    value.map(|value| value.parse()).transpose().context(name)
 }
 
 /// Answers one call that came in at `now`.

@@ -69,7 +69,9 @@ impl JobStore {
             searched += ids.len();
             let more_after = look.last_evaluated_key.as_ref().and_then(item::to_id);
 
-            if page.take_over(self.wanted(&ids, filter).await?, more_after, limit) {
+            let jobs = self.wanted(&ids, filter).await?;
+            let is_complete = page.add(jobs, more_after, limit);
+            if is_complete {
                 break;
             }
         }
@@ -103,8 +105,9 @@ impl JobStore {
 }
 
 impl JobPage {
-    /// Adds what a look has brought; says whether the page is full or the jobs are at their end.
-    fn take_over(&mut self, jobs: Vec<Job>, more_after: Option<JobId>, limit: usize) -> bool {
+    /// Adds what a look has brought; says whether nothing more has to be looked for: the page is full, or the jobs are at
+    /// their end.
+    fn add(&mut self, jobs: Vec<Job>, more_after: Option<JobId>, limit: usize) -> bool {
         self.more_after = more_after;
 
         for job in jobs {
