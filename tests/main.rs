@@ -30,6 +30,7 @@ mod runbooks;
 mod scripts;
 mod signature;
 mod store;
+mod systemd;
 mod unit;
 mod wire;
 mod worker;

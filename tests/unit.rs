@@ -49,7 +49,16 @@ fn as_agent_has_the_sandbox_of_the_unit_and_of_its_drop_ins() {
 
     let unit = fs::read_to_string(installed("bcrlapi-agent.service")).unwrap();
     let service = unit.split_once("\n[Service]\n").unwrap().1.split("\n[Install]").next().unwrap();
-    let of_a_service_that_stays = ["Type", "ExecStart", "Restart", "RestartSec", "TimeoutStopSec"];
+    let of_a_service_that_stays = [
+        "ExecStart",
+        "NotifyAccess",
+        "Restart",
+        "RestartSec",
+        "TimeoutStartSec",
+        "TimeoutStopSec",
+        "Type",
+        "WatchdogSec",
+    ];
     let settings = service.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
     let mut properties = 0;
     for (name, value) in settings {

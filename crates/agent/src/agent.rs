@@ -17,6 +17,7 @@ use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::response;
 use crate::step::Step;
+use crate::systemd::Systemd;
 use crate::{AgentError, Clock};
 
 /// The most steps of one plan that are under way at once.
@@ -86,6 +87,8 @@ pub struct Agent {
     pub(crate) compared_at: Option<DateTime<Utc>>,
     /// What others may know of all this.
     pub(crate) metrics: Metrics,
+    /// Who restarts an agent that comes no further.
+    pub(crate) systemd: Systemd,
     backoff: Backoff,
     /// A response may take long to upload: nothing else waits for it.
     uploads: JoinSet<(JobId, String, Result<Effect, AgentError>)>,
@@ -126,6 +129,7 @@ impl Agent {
             has_warned_of_rename: false,
             compared_at: None,
             metrics: Metrics::default(),
+            systemd: Systemd::default(),
             backoff: Backoff::default(),
             uploads: JoinSet::new(),
             uploading: BTreeSet::new(),
@@ -169,6 +173,7 @@ impl Agent {
         let mut moves = true;
         for _ in 0..PLANS_PER_ROUND {
             if moves && self.lost_lease.is_none() {
+                self.systemd.beat();
                 self.conclude_uploads();
                 self.observe_directory().await?;
                 moves = self.carry_out_plan().await?;
@@ -325,7 +330,9 @@ impl Agent {
         let agent = &*self;
         let has_failed = |action: &Action| agent.backoff.has_failed(action);
         let steps = stream::iter(Step::of(actions, has_failed)).map(|step| step.execute(agent));
-        let results: Vec<_> = steps.buffer_unordered(PARALLEL_STEPS).collect().await;
+        // Each has a limit of its own, and all of them together may take longer than any watchdog waits.
+        let steps = steps.buffer_unordered(PARALLEL_STEPS).inspect(|_| agent.systemd.beat());
+        let results: Vec<_> = steps.collect().await;
 
         let mut has_moved = false;
         for (name, result) in results.into_iter().flatten() {

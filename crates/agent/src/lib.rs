@@ -20,6 +20,7 @@ mod response;
 mod resync;
 mod run;
 mod step;
+mod systemd;
 mod wake;
 
 pub use agent::{Agent, Look};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bcrlapi_cloud::JobStore;
 use bcrlapi_directory::{DirectoryError, SharedDir};
-use bcrlapi_exchange::{REMOTE_RESPONSE_GRACE, RESPONSE_GRACE, Settings};
-use chrono::{FixedOffset, TimeDelta};
+use bcrlapi_exchange::{REMOTE_RESPONSE_GRACE, RESPONSE_GRACE, Settings, Workload};
+use chrono::{DateTime, FixedOffset, SecondsFormat, TimeDelta, Utc};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,7 @@ use crate::agent::{Agent, Look};
 use crate::backoff::pause_between_rounds;
 use crate::lease::{Lease, place_of};
 use crate::metrics;
+use crate::systemd::Systemd;
 use crate::wake::FileEvents;
 use crate::{AgentError, Clock};
 
@@ -63,6 +64,12 @@ pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> R
         let now = move || Clock::SYSTEM.now(&of_metrics);
         metrics::serve(address, agent.metrics.clone(), now, stop.clone()).await?;
     }
+    let systemd = Systemd::from_env();
+    agent.systemd = systemd.clone();
+    systemd.is_starting(
+        "asking whether another agent serves this lab; may wait 3 minutes for one that was killed elsewhere",
+    );
+
     let (place, lock) = (place_of(&config.shared), Arc::clone(&agent.lock));
     let Some(lease) = Lease::acquire(&agent.store, place, lock, Clock::SYSTEM, &stop).await? else {
         return Ok(());
@@ -71,8 +78,8 @@ pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> R
     tracing::info!(shared = %config.shared.display(), poll = ?config.poll, "agent started");
 
     let ended = tokio::select! {
-        ended = keep_in_sync(&mut agent, config.poll, &stop) => ended,
-        () = async { stop.cancelled().await; sleep(STOP_GRACE).await } => Ok(()),
+        ended = keep_in_sync(&mut agent, config, &stop) => ended,
+        () = give_up_after(&stop, &systemd) => Ok(()),
     };
 
     if let Some(lease) = agent.lease.take() {
@@ -82,7 +89,16 @@ pub async fn run(config: &Config, store: JobStore, stop: CancellationToken) -> R
     ended
 }
 
-async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToken) -> Result<(), AgentError> {
+/// Ends when a stop was asked for and has taken long enough.
+async fn give_up_after(stop: &CancellationToken, systemd: &Systemd) {
+    stop.cancelled().await;
+    systemd.is_stopping("stopping: finishing what is under way");
+    sleep(STOP_GRACE).await;
+}
+
+async fn keep_in_sync(agent: &mut Agent, config: &Config, stop: &CancellationToken) -> Result<(), AgentError> {
+    let poll = config.poll;
+    let mut said = Said::default();
     let mut events = FileEvents::watch(&agent.directory).await;
     let mut look = Look::Everywhere;
     let mut next_poll = Instant::now();
@@ -102,6 +118,7 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
                 }
                 if look == Look::Everywhere {
                     (failures, is_directory_away) = (0, false);
+                    said = Said { last_look: Some(agent.now()), trouble: None };
                 }
             }
             Err(error @ (AgentError::Directory(DirectoryError::SecondAgent(_)) | AgentError::HeldByAnother { .. })) => {
@@ -112,7 +129,12 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
                 is_directory_away = matches!(error, AgentError::Directory(_));
                 next_poll = Instant::now() + pause_between_rounds(failures).max(poll);
                 tracing::warn!(%error, failures, "cannot look; trying again");
+                said.trouble = Some(error.to_string());
             }
+        }
+        // After a look that has failed, too: no boot waits for the internet, and no `systemctl start` for the right keys.
+        if !stop.is_cancelled() {
+            agent.systemd.is_serving(|| said.line(config, agent.view.workload()));
         }
         if mem::take(&mut agent.has_new_folders) {
             events = FileEvents::watch(&agent.directory).await;
@@ -137,4 +159,29 @@ async fn keep_in_sync(agent: &mut Agent, poll: Duration, stop: &CancellationToke
     }
     agent.finish_uploads().await;
     Ok(())
+}
+
+/// What `systemctl status` says of the last looks.
+#[derive(Default)]
+struct Said {
+    /// When cloud and directory were last looked at with success.
+    last_look: Option<DateTime<Utc>>,
+    /// Why the look after that has failed.
+    trouble: Option<String>,
+}
+
+impl Said {
+    fn line(&self, config: &Config, workload: Workload) -> String {
+        let last_look = match self.last_look {
+            Some(date) => date.with_timezone(&config.utc_offset).to_rfc3339_opts(SecondsFormat::Secs, true),
+            None => "never".to_owned(),
+        };
+        if let Some(trouble) = &self.trouble {
+            return format!("cannot look, trying again (last look: {last_look}): {trouble}");
+        }
+
+        let Workload { pending, processing, .. } = workload;
+        let shared = config.shared.display();
+        format!("serving {shared}: {pending} pending, {processing} processing (last look: {last_look})")
+    }
 }
