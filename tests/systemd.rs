@@ -132,6 +132,32 @@ async fn an_agent_without_the_cloud_is_ready_and_says_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_comes_before_its_keys_names_them_and_waits() {
+    let system = System::start().await;
+    let systemd = Listener::bind(system.path("notify"));
+    let keys = system.path("aws-credentials");
+    let mut agent = system.command("bcrlapi-agent");
+    agent.args(["--poll", "100ms"]).envs(systemd.environment());
+    agent
+        .env("AWS_SHARED_CREDENTIALS_FILE", &keys)
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("HOME", "/nonexistent");
+    agent.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    let agent = Process::start(&mut agent, &system.path(""));
+
+    let (ready, _) = systemd.wait_for("READY=1");
+    let missing = format!("AWS_SHARED_CREDENTIALS_FILE names {}, which cannot be read: No such file", keys.display());
+    assert!(status(&ready).contains(&missing), "{ready}");
+    let log = agent.log();
+    assert!(log.lines().all(|line| line.contains(" bcrlapi_agent::")), "one line a try, in its own words:\n{log}");
+
+    let [id, secret] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| system.environment(name));
+    let profile = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
+    fs::write(&keys, profile).unwrap();
+    systemd.wait_for("STATUS=serving ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_socket_that_is_not_there_is_no_obstacle() {
     let system = System::start().await;
     let _agent = system.start_agent_with(&[("NOTIFY_SOCKET", "/nowhere/notify")]);

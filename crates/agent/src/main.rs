@@ -24,6 +24,9 @@ use tracing_subscriber::EnvFilter;
 const HUNG_WORK_LIMIT: Duration = Duration::from_secs(1);
 /// The exit code of a command that was called wrongly, as clap has it.
 const USAGE: u8 = 2;
+/// What the log has if `RUST_LOG` says nothing else. What the SDK finds on its way to credentials is in the agent's own
+/// words, where there are none in the end.
+const LOG_LEVELS: &str = "info,aws_config=off,aws_runtime=off";
 /// How many lines of the log may wait for whoever reads it; what comes then is dropped.
 const LOG_LINES_WAITING: usize = 10_000;
 
@@ -175,7 +178,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     // What a check or an audit has to say, it prints.
     let prints = matches!(args.command, Some(Command::Check(_) | Command::Audit { .. }));
-    let default_level = if prints { "off" } else { "info" };
+    let default_level = if prints { "off" } else { LOG_LEVELS };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
     // A log that cannot be written, or that nobody reads any more, is no reason to stop.
     let (log, _log_guard) = NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES_WAITING).finish(io::stderr());

@@ -1,9 +1,13 @@
 //! Where a lab's server has its credentials from.
 
+use std::env;
+use std::fs::File;
+
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::credential_feature::AwsCredentialFeature as Feature;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 use bcrlapi_settings::aws::{CaBundle, ca_bundle_of_profile, sdk_client};
 use chrono::{DateTime, Utc};
@@ -23,7 +27,11 @@ impl LabCredentials {
     async fn look(&self) -> provider::Result {
         let client = sdk_client(self.ca_bundle.as_ref());
         let config = ProviderConfig::with_default_region().await.with_http_client(client);
-        DefaultCredentialsChain::builder().configure(config).build().await.provide_credentials().await
+        let found = DefaultCredentialsChain::builder().configure(config).build().await.provide_credentials().await;
+        match found {
+            Err(CredentialsError::CredentialsNotLoaded(_)) => Err(CredentialsError::provider_error(what_is_missing())),
+            found => found,
+        }
     }
 }
 
@@ -67,6 +75,17 @@ impl From<&Credentials> for FoundCredentials {
     }
 }
 
+/// Where there should be keys and are none. The SDK's own words list all the sources that it knows, one a line.
+fn what_is_missing() -> String {
+    for variable in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
+        let Some(path) = env::var_os(variable).filter(|path| !path.is_empty()) else { continue };
+        if let Err(error) = File::open(&path) {
+            return format!("{variable} names {}, which cannot be read: {error}", path.display());
+        }
+    }
+    "there are none in the environment, nor in the files of the AWS CLI".to_owned()
+}
+
 /// The certificates that the AWS CLI would trust beside the system's.
 pub(crate) async fn ca_bundle() -> Result<Option<CaBundle>, StoreError> {
     let of_profile = ca_bundle_of_profile().await;
@@ -93,9 +112,9 @@ fn source(features: &[Feature]) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
     use std::process::Command;
-    use std::{env, fs};
 
     use super::*;
 
@@ -115,6 +134,7 @@ mod tests {
         let mut run = Command::new(env::current_exe().unwrap());
         run.args(["--exact", "--ignored", &format!("credentials::tests::{test}")]).env_clear();
         run.env("HOME", "/nowhere").env("AWS_REGION", "ap-northeast-1").env("PATH", env::var("PATH").unwrap());
+        run.env("AWS_EC2_METADATA_DISABLED", "true");
         let output = run.env(variable, file).output().unwrap();
         let printed = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
@@ -134,6 +154,33 @@ mod tests {
         assert_eq!(keys(), ("OLD".to_owned(), "the shared credentials file"));
         fs::write(env::var(FILE).unwrap(), profile("NEW")).unwrap();
         assert_eq!(keys(), ("NEW".to_owned(), "the shared credentials file"));
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_named_in_one_line() {
+        run_with("/nowhere/credentials".as_ref(), FILE, "missing");
+        run_with("".as_ref(), FILE, "nowhere");
+    }
+
+    fn error() -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(FoundCredentials::find()).unwrap_err().to_string()
+    }
+
+    #[test]
+    #[ignore = "run by a_file_that_is_missing_is_named_in_one_line, in an environment of its own"]
+    fn missing() {
+        let error = error();
+        assert!(error.contains("names /nowhere/credentials, which cannot be read: No such file"), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+
+    #[test]
+    #[ignore = "run by a_file_that_is_missing_is_named_in_one_line, in an environment of its own"]
+    fn nowhere() {
+        let error = error();
+        assert!(error.contains("there are none in the environment"), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
     }
 
     #[cfg(feature = "credentials-process")]

@@ -103,5 +103,6 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         }
         cause = inner.source();
     }
-    text
+    // What a credential_process has written to stderr ends its lines.
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
