@@ -80,7 +80,7 @@ fn as_agent_reads_keys_where_its_own_copy_lies() {
     assert_eq!(values(&arguments, "LoadCredential"), ["aws:/etc/bcrlapi/aws-credentials"]);
     let unit = arguments.iter().position(|argument| argument == "--unit").map(|flag| &arguments[flag + 1]).unwrap();
     let keys = format!("AWS_SHARED_CREDENTIALS_FILE=/run/credentials/{unit}.service/aws");
-    assert_eq!(values(&arguments, "Environment"), [keys]);
+    assert_eq!(values(&arguments, "Environment"), ["HOME=/nonexistent", &keys]);
 }
 
 #[test]
