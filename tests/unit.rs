@@ -1,5 +1,5 @@
-//! What a lab installs beside the agent: its unit, the drop-ins, and `as_agent`, which runs the agent's other commands as the
-//! unit runs the agent.
+//! What a lab installs beside agent and worker: their units, the drop-ins, and `as_agent`, which runs the agent's other commands
+//! as the unit runs the agent, and as `as_worker` those of the worker.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,13 +23,18 @@ fn command(folder: &Path, name: &str, script: &str) {
 
 /// What `as_agent check` would have root do, where the unit is installed with this drop-in; one argument a line.
 fn as_agent_check(drop_in: &str) -> Vec<String> {
+    check_as("agent", drop_in)
+}
+
+/// The same of the agent or the worker.
+fn check_as(name: &str, drop_in: &str) -> Vec<String> {
     let commands = tempfile::tempdir().unwrap();
-    let (unit, drop_in) = (installed("bcrlapi-agent.service"), installed("drop-ins").join(drop_in));
+    let (unit, drop_in) = (installed(&format!("bcrlapi-{name}.service")), installed("drop-ins").join(drop_in));
     command(commands.path(), "systemctl", &format!("cat '{}' '{}'", unit.display(), drop_in.display()));
     command(commands.path(), "sudo", "printf '%s\\n' \"$@\"");
     let path = format!("{}:{}", commands.path().display(), std::env::var("PATH").unwrap());
 
-    let ran = Command::new(installed("as_agent")).arg("check").env("PATH", path).output().unwrap();
+    let ran = Command::new(installed(&format!("as_{name}"))).arg("check").env("PATH", path).output().unwrap();
 
     assert!(ran.status.success(), "{ran:?}");
     String::from_utf8(ran.stdout).unwrap().lines().map(str::to_owned).collect()
@@ -88,4 +93,23 @@ fn the_drop_in_for_a_home_is_the_one_that_the_document_shows() {
     let file = fs::read_to_string(installed("drop-ins/home-directory.conf")).unwrap();
     let settings = file.lines().skip_while(|line| line.starts_with('#')).collect::<Vec<_>>().join("\n");
     assert_eq!(blocks(README, "ini"), [settings]);
+}
+
+#[test]
+fn as_worker_has_the_workers_sandbox_and_program() {
+    let arguments = check_as("worker", "home-directory.conf");
+    assert_eq!(arguments[arguments.len() - 4..], ["/usr/local/bin/bcrlapi-worker", "check", "--", "$BCRLAPI_COMMAND"]);
+
+    assert_eq!(values(&arguments, "EnvironmentFile"), ["/etc/bcrlapi/worker.env"]);
+    assert_eq!(values(&arguments, "PrivateNetwork"), ["yes"]);
+    assert_eq!(values(&arguments, "BindPaths"), ["/home/lab/jobs"]);
+    assert_eq!(values(&arguments, "ExecStart"), [""; 0]);
+}
+
+#[test]
+fn a_stop_of_the_worker_is_not_one_of_its_programs() {
+    let unit = fs::read_to_string(installed("bcrlapi-worker.service")).unwrap();
+    let settings: Vec<&str> = unit.lines().collect();
+    assert!(settings.contains(&"KillMode=mixed"), "SIGTERM is for the worker, which lets them finish");
+    assert!(!settings.iter().any(|line| line.starts_with("WatchdogSec=")), "nor does a slow file system end them");
 }
