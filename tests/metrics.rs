@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
+use std::process::Command;
 
 use bcrlapi_domain::Status;
 use bcrlapi_exchange::layout;
 use bcrlapi_local::until;
-use bcrlapi_tests::{Process, System};
+use bcrlapi_tests::{DYNAMODB_URL, Process, System, binary, cuttable_proxy};
 use chrono::Utc;
+use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
 type Samples = BTreeMap<String, i64>;
@@ -97,4 +99,36 @@ async fn metrics_that_cannot_be_served_are_an_error_and_not_a_silence() {
     let agent = system.start_agent_with(&[("BCRLAPI_METRICS", &taken.local_addr().unwrap().to_string())]);
     until("the refusal", async || agent.log().contains("choose another --metrics").then_some(())).await.unwrap();
     assert_eq!(agent.wait().code(), Some(1));
+}
+
+/// What a container's health check comes to, and says.
+fn health(url: &str) -> (Option<i32>, String) {
+    let address = url.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
+    let asked = Command::new(binary("bcrlapi-agent")).args(["health", "--metrics", address]).output().unwrap();
+    let words = [asked.stdout, asked.stderr].map(|words| String::from_utf8(words).unwrap());
+    (asked.status.code(), words.concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_healthy_while_it_reaches_cloud_and_directory() {
+    let system = System::start().await;
+    let (proxy, cut) = cuttable_proxy(&system.environment(DYNAMODB_URL)).await;
+    cut.cut();
+    let agent = system.start_agent_with(&[("BCRLAPI_METRICS", "127.0.0.1:0"), (DYNAMODB_URL, &proxy)]);
+    let url = url(&agent).await;
+    let never = "cloud and directory have not been looked at yet; the log says why\n";
+    assert_eq!(health(&url), (Some(1), never.to_owned()));
+
+    cut.mend();
+    let is_healthy = async || Some(health(&url)).filter(|(code, _)| *code == Some(0));
+    let (_, words) = until("the agent to be healthy", is_healthy).await.unwrap();
+    assert!(words.starts_with("cloud and directory were last looked at "), "{words}");
+
+    kill_process(agent.pid(), Signal::STOP).unwrap();
+    let (code, words) = health(&url);
+    assert_eq!(code, Some(1), "{words}");
+    agent.kill();
+    let (code, words) = health(&url);
+    assert_eq!(code, Some(1), "{words}");
+    assert!(words.starts_with("Error: no agent answers on 127.0.0.1:"), "{words}");
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use bcrlapi_agent::{Audit, Clock, Config, LOST_AFTER, Resynced, Verdict};
 use bcrlapi_cloud::{JobStore, StoreError};
 use bcrlapi_exchange::audit::Finding;
@@ -56,6 +56,14 @@ enum Command {
     /// Try everything that the agent needs, change nothing, and say what to fix.
     #[command(after_help = CHECK_HELP)]
     Check(Place),
+    /// Ask the agent on this computer whether it works, through its metrics: for the health check of a container. Costs no
+    /// call to AWS.
+    #[command(after_help = HEALTH_HELP)]
+    Health {
+        /// Where that agent serves its metrics.
+        #[arg(long, env = "BCRLAPI_METRICS", value_name = "ADDRESS")]
+        metrics: SocketAddr,
+    },
     /// Hold rows and directory against what is promised, change nothing, and say what is wrong and
     /// what to do.
     #[command(after_help = AUDIT_HELP)]
@@ -85,6 +93,13 @@ Exits with 0, or with 1 if there is a FAIL. May be run beside an agent.
 
 Example:
   bcrlapi-agent check --shared /shared/bcrlapi --table bcrlapi --bucket bcrlapi-123456789012";
+
+const HEALTH_HELP: &str = "\
+Exits with 0 if the agent has looked at cloud and directory within 3 minutes, else with 1, and says which. The same under
+/health for who asks by HTTP: 200 or 503.
+
+Example:
+  bcrlapi-agent health --metrics 127.0.0.1:9464";
 
 const AUDIT_HELP: &str = "\
 Prints a line for each rule, beginning with ok, warn or FAIL, then the jobs or files that break it and what to do. What is
@@ -176,6 +191,9 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(USAGE));
     }
     let args = Args::parse();
+    if let Some(Command::Health { metrics }) = args.command {
+        return health(metrics);
+    }
     // What a check or an audit has to say, it prints.
     let prints = matches!(args.command, Some(Command::Check(_) | Command::Audit { .. }));
     let default_level = if prints { "off" } else { LOG_LEVELS };
@@ -212,10 +230,18 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
             code = audit(place, limits, pause) => return code,
             () = stop.cancelled() => bail!("stopped before everything was looked at"),
         },
+        (Some(Command::Health { .. }), _) => unreachable!("it has no need of the cloud"),
         (None, Some(place)) => bcrlapi_agent::run(&place.config(&args.pace), place.store().await?, stop).await?,
         (None, None) => unreachable!("without a subcommand the place is required"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn health(metrics: SocketAddr) -> anyhow::Result<ExitCode> {
+    let (is_healthy, words) = bcrlapi_agent::health(metrics)
+        .with_context(|| format!("no agent answers on {metrics}; does it run with --metrics {metrics}?"))?;
+    writeln!(io::stdout(), "{words}")?;
+    Ok(if is_healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn check(place: Place) -> anyhow::Result<ExitCode> {

@@ -29,6 +29,9 @@ const LOOK: &str = "look";
 /// count them, every line is looked at.
 const COUNT_INTERVAL: Duration = Duration::from_secs(15);
 
+/// How long ago cloud and directory may have been looked at by an agent that works: then its lab is offline for callers.
+const LOOK_AGE_MAX: Duration = Duration::from_mins(3);
+
 /// One label: its name and its value.
 type Label = [(&'static str, String); 1];
 
@@ -58,6 +61,8 @@ pub(crate) struct Metrics {
 #[derive(Debug, Default)]
 struct Seen {
     workload: Workload,
+    /// When cloud and directory were last looked at.
+    looked_at: Option<Instant>,
     /// When the queue's bytes were last counted.
     bytes_counted_at: Option<Instant>,
 }
@@ -135,6 +140,21 @@ impl Metrics {
     /// Cloud and directory have been looked at.
     pub(crate) fn has_looked(&self, now: DateTime<Utc>) {
         self.last_look.set(now.timestamp());
+        self.seen().looked_at = Some(Instant::now());
+    }
+
+    /// Whether the agent works, and in words: it has looked at cloud and directory, and not long ago.
+    pub(crate) fn health(&self) -> (bool, String) {
+        let Some(looked_at) = self.seen().looked_at else {
+            return (false, "cloud and directory have not been looked at yet; the log says why".to_owned());
+        };
+
+        let age = looked_at.elapsed();
+        let age_s = age.as_secs();
+        if age > LOOK_AGE_MAX {
+            return (false, format!("cloud and directory were last looked at {age_s} s ago; the log says why"));
+        }
+        (true, format!("cloud and directory were last looked at {age_s} s ago"))
     }
 
     /// It was not possible to look.
@@ -275,6 +295,19 @@ mod tests {
         let text = metrics.render(DateTime::UNIX_EPOCH);
         assert_eq!(value(&text, "bcrlapi_agent_failures_total{step=\"return\"}"), Some(2.0));
         assert!(!text.contains("018aef2c"), "{text}");
+    }
+
+    #[test]
+    fn an_agent_that_has_not_looked_for_long_does_not_work() {
+        let metrics = Metrics::default();
+        assert!(!metrics.health().0);
+
+        metrics.has_looked(DateTime::UNIX_EPOCH);
+        assert!(metrics.health().0);
+
+        metrics.seen().looked_at = Instant::now().checked_sub(LOOK_AGE_MAX + Duration::from_secs(1));
+        let (is_healthy, words) = metrics.health();
+        assert!(!is_healthy && words.contains("181 s ago"), "{words}");
     }
 
     #[test]

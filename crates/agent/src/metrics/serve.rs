@@ -14,8 +14,8 @@ use crate::page::{refuse_origin, refuse_page};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Answers `GET /metrics` at this address until `stop`, beside whatever else the agent does. Fails only if it cannot
-/// listen there.
+/// Answers `GET /metrics` and `GET /health` at this address until `stop`, beside whatever else the agent does. Fails only
+/// if it cannot listen there.
 pub(crate) async fn serve(
     address: SocketAddr,
     metrics: Metrics,
@@ -32,12 +32,19 @@ pub(crate) async fn serve(
         if ip.is_loopback() { refuse_page(headers, ip) } else { refuse_origin(headers) }
     };
 
-    let answer = move |headers: HeaderMap| async move {
+    let of_health = metrics.clone();
+    let render = move |headers: HeaderMap| async move {
         refuse(&headers).map_err(|reason| (StatusCode::FORBIDDEN, reason))?;
         Ok::<_, (StatusCode, &str)>(([(CONTENT_TYPE, OPEN_METRICS)], metrics.render(now())))
     };
+    let health = move |headers: HeaderMap| async move {
+        refuse(&headers).map_err(|reason| (StatusCode::FORBIDDEN, reason))?;
+        let (is_healthy, words) = of_health.health();
+        let status = if is_healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        Ok::<_, (StatusCode, &str)>((status, format!("{words}\n")))
+    };
 
-    let app = Router::new().route("/metrics", get(answer));
+    let app = Router::new().route("/metrics", get(render)).route("/health", get(health));
     tokio::spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await });
     Ok(())
 }
