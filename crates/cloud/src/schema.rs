@@ -6,7 +6,7 @@ pub struct TableSchema {
     /// The table's only key.
     pub hash_key: &'static str,
     /// Its global secondary indexes.
-    pub indexes: [Index; 3],
+    pub indexes: [Index; 2],
     /// The attribute that tells DynamoDB when a row may go, in seconds since 1970.
     pub ttl_attribute: &'static str,
 }
@@ -28,8 +28,6 @@ pub const TABLE: TableSchema = TableSchema {
     hash_key: PK,
     indexes: [
         Index { name: INBOX, attribute: INBOX, projection: "KEYS_ONLY" },
-        // Nobody asks it any more. A deployment can add or remove one index at a time: it goes with the next.
-        Index { name: OWNER, attribute: OWNER, projection: "ALL" },
         Index { name: OWNER_KEYS, attribute: OWNER, projection: "KEYS_ONLY" },
     ],
     ttl_attribute: EXPIRES_AT,
