@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use bcrlapi::Signer;
-use bcrlapi_local::Settings;
 use bcrlapi_tests::{DYNAMODB_URL, S3_URL, System};
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
