@@ -1,5 +1,5 @@
 """Prints template.yaml with nothing in it but table and bucket, for CloudFormation to import them into a new stack:
-docs/operations.md, "Take the stores back into a stack". Runs with the Python that has the SAM CLI."""
+docs/operations.md, "Import the stores into a new stack". Runs with the Python that has the SAM CLI."""
 
 import json
 import pathlib
