@@ -1,8 +1,10 @@
 //! What a web page in the developer's browser, or somebody without the keys, gets from the ports on loopback: nothing.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use bcrlapi::Signer;
+use bcrlapi_local::Settings;
 use bcrlapi_tests::{DYNAMODB_URL, S3_URL, System};
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
@@ -147,6 +149,38 @@ async fn no_port_permits_a_page_anything() {
             let answer = send(asked).await;
             assert!(answer.status >= 400 && answer.cors.is_empty(), "{url}: {answer:?}");
         }
+    }
+}
+
+/// A container reaches it at the address of its bridge. This test listens at the one address beside loopback that every
+/// Linux has: that of loopback, as IPv6 writes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_that_listens_elsewhere_answers_to_its_own_address_alone() {
+    let elsewhere: IpAddr = Ipv4Addr::LOCALHOST.to_ipv6_mapped().into();
+    assert!(!elsewhere.is_loopback());
+    let system = System::start_at(SocketAddr::new(elsewhere, 0), Settings::default()).await;
+
+    let list = request(Method::GET, &system.url("/v1/jobs"), &[], "");
+    for fine in [
+        Fine { port: "gateway", service: Some(Signer::SERVICE), request: list },
+        Fine { port: "DynamoDB", service: Some("dynamodb"), request: scan(&system) },
+        Fine { port: "S3", service: Some("s3"), request: s3(&system) },
+    ] {
+        assert_eq!(fine.request.uri().host(), Some("[::ffff:127.0.0.1]"), "{}", fine.port);
+        // An address may be written in more than one way.
+        for host in ["[::ffff:127.0.0.1]:9001", "[::ffff:7f00:1]:9001", "localhost:9001"] {
+            let named = fine.send_with(&system, Some(("host", host))).await;
+            assert_eq!(named.status, 200, "{} as {host}: {named:?}", fine.port);
+        }
+
+        for (name, value) in OF_PAGES.into_iter().chain([("host", "[::ffff:127.0.0.2]:9001")]) {
+            let answer = fine.send_with(&system, Some((name, value))).await;
+            assert_eq!(answer.status, 403, "{} with {name} {value}: {answer:?}", fine.port);
+        }
+
+        let unsigned = send(fine.request).await;
+        assert!(unsigned.status == 400 || unsigned.status == 403, "{}: {unsigned:?}", fine.port);
+        assert!(!unsigned.text.contains("names another host"), "{}: {unsigned:?}", fine.port);
     }
 }
 

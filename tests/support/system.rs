@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -62,11 +63,15 @@ impl System {
 
     /// Starts one that offers the apis `soc` and `mock`, with other settings.
     pub async fn start_with(settings: Settings) -> Self {
+        Self::start_at(FREE_PORTS, settings).await
+    }
+
+    /// Starts one that listens elsewhere than on loopback.
+    pub async fn start_at(address: SocketAddr, settings: Settings) -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let settings =
             Settings { apis: programs::APIS.map(|api| api.parse().expect("a name of ours")).into(), ..settings };
-        let stack =
-            Stack::start(&directory.path().join("stack"), FREE_PORTS, &settings).await.expect("the stack starts");
+        let stack = Stack::start(&directory.path().join("stack"), address, &settings).await.expect("the stack starts");
         programs::write(&directory.path().join("programs")).expect("the programs can be written");
         fs::write(directory.path().join("record.py"), RECORDING_PROGRAM).expect("the program can be written");
         Self { stack, directory }
